@@ -1,0 +1,31 @@
+#pragma once
+
+#include <torch/types.h>
+
+namespace moe {
+
+/// The row list of a routing decision: one row per (token, chosen expert) pair, sorted by
+/// expert and, within an expert, by token. A pair that is not in the list is not computed.
+///
+/// T tokens, K experts per token, E experts, N rows (T·K when nothing is dropped).
+struct Dispatch {
+  torch::Tensor row_token;  ///< [N] int32: the token of each row
+  torch::Tensor row_weight; ///< [N]: the factor of each row's result; differentiable
+  torch::Tensor offsets;    ///< [E + 1] int32: expert e owns rows offsets[e] to offsets[e + 1]
+  torch::Tensor token_rows; ///< [T, K] int32: the rows of each token, by ascending expert; -1
+                            ///< where a token has fewer than K rows
+};
+
+/// Builds the row list by a counting sort.
+///
+/// `experts` [T, K] int64: the chosen experts, each in [0, num_experts), distinct within a
+/// token. `weights` [T, K]: their factors; gradients of `row_weight` flow back to them.
+///
+/// Example:
+/// ```
+/// Dispatch rows = dispatch(routing.experts, routing.weights, /*num_experts=*/8);
+/// ```
+Dispatch dispatch(
+    const torch::Tensor& experts, const torch::Tensor& weights, int64_t num_experts);
+
+} // namespace moe

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace moe {
+
+/// The non-linearity between the two projections of an expert.
+enum class Activation {
+  silu,         ///< x · sigmoid(x); gated with it, an expert is a SwiGLU network
+  gelu,         ///< x · Φ(x), exact
+  gelu_tanh,    ///< the tanh approximation of gelu
+  relu,         ///< max(x, 0)
+  relu_squared, ///< max(x, 0)²
+};
+
+/// What an expert computes, apart from its weights:
+///
+///     gated:   down( activation(gate(x)) · up(x) )
+///     ungated: down( activation(up(x)) )
+struct ExpertForm {
+  Activation activation = Activation::silu;
+  bool gated = true;
+};
+
+/// The name by which options, flags and configuration files call an activation ("gelu_tanh").
+std::string_view activation_name(Activation activation);
+
+/// The inverse of `activation_name`; throws `Error` naming the known ones.
+Activation activation_from_name(std::string_view name);
+
+} // namespace moe

@@ -1,0 +1,140 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace moe {
+
+/// One training run: what it reads, how long and how it learns, what it writes. Recorded in the
+/// run's `config.toml`.
+///
+/// Each field is documented in `visit_fields`, from which the flag, the TOML key and the help
+/// text are derived.
+struct TrainerOptions {
+  std::vector<std::string> data;
+  std::vector<std::string> mix;
+  std::vector<std::string> val_data;
+  std::string tokenizer = "bpe:8192";
+  bool document_mask = false;
+
+  int64_t steps = 1000;
+  int64_t batch_size = 8;
+  int64_t sequence_length = 256;
+  int64_t accumulation_steps = 1;
+  int64_t seed = 0;
+
+  double lr = 1e-3;
+  std::string schedule = "cosine";
+  int64_t warmup_steps = 50;
+  int64_t decay_steps = 0;
+  double min_lr_ratio = 0.1;
+  double weight_decay = 0.1;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double max_grad_norm = 1.0;
+  double load_balancing_weight = 0.01;
+  double router_z_weight = 0.001;
+  std::string on_nonfinite = "stop";
+
+  std::string device = "cpu";
+  std::string dtype = "float32";
+  int64_t threads = 0;
+
+  int64_t eval_every = 100;
+  int64_t eval_tokens = 65536;
+  int64_t checkpoint_every = 500;
+  int64_t keep_checkpoints = 2;
+  int64_t log_every = 10;
+
+  /// Calls `visit(name, field, help)` for every field, in the order of the struct.
+  template <class Options, class Visitor>
+  static void visit_fields(Options& options, Visitor&& visit) {
+    visit(
+        "data",
+        options.data,
+        "Training text as PATH or NAME=PATH: a file, a folder or JSONL; repeatable.");
+    visit(
+        "mix",
+        options.mix,
+        "Share of a domain in the batches as NAME=WEIGHT; repeatable. By size if not given.");
+    visit(
+        "val_data",
+        options.val_data,
+        "Held-out text as PATH or NAME=PATH instead of 5 % of the training text; repeatable.");
+    visit(
+        "tokenizer",
+        options.tokenizer,
+        "bytes, chars, bpe:SIZE (trained on the data) or the path of a tokenizer.json.");
+    visit("document_mask", options.document_mask, "Keep attention and loss inside documents.");
+    visit("steps", options.steps, "Optimizer steps in total, also the length of the schedule.");
+    visit("batch_size", options.batch_size, "Sequences per forward pass B.");
+    visit("sequence_length", options.sequence_length, "Tokens per sequence S.");
+    visit(
+        "accumulation_steps", options.accumulation_steps, "Forward passes per optimizer step.");
+    visit("seed", options.seed, "Seed of initial weights and data order.");
+    visit("lr", options.lr, "Peak learning rate.");
+    visit(
+        "schedule",
+        options.schedule,
+        "cosine, linear, constant or wsd (warm-up, stable, decay).");
+    visit("warmup_steps", options.warmup_steps, "Steps of linear warm-up from 0.");
+    visit(
+        "decay_steps",
+        options.decay_steps,
+        "Steps of the final decay of wsd; 0 means a fifth of the steps.");
+    visit("min_lr_ratio", options.min_lr_ratio, "Final learning rate as a share of lr.");
+    visit(
+        "weight_decay",
+        options.weight_decay,
+        "Decoupled weight decay; not applied to norms and biases.");
+    visit("beta1", options.beta1, "Decay of AdamW's first moment.");
+    visit("beta2", options.beta2, "Decay of AdamW's second moment.");
+    visit("epsilon", options.epsilon, "Added to AdamW's denominator.");
+    visit(
+        "max_grad_norm",
+        options.max_grad_norm,
+        "Gradients are scaled down to this global norm; 0 for never.");
+    visit(
+        "load_balancing_weight",
+        options.load_balancing_weight,
+        "Weight of the load balancing loss (1 at perfect balance).");
+    visit("router_z_weight", options.router_z_weight, "Weight of the router z-loss.");
+    visit(
+        "on_nonfinite",
+        options.on_nonfinite,
+        "What to do when the loss or its gradient is not finite: stop or skip the step.");
+    visit("device", options.device, "cpu or cuda.");
+    visit(
+        "dtype",
+        options.dtype,
+        "Type of computation: float32 or bfloat16; weights and optimizer stay float32.");
+    visit("threads", options.threads, "Threads of computation; 0 means one per core.");
+    visit(
+        "eval_every",
+        options.eval_every,
+        "Steps between evaluations on held-out text; 0 for only at the end.");
+    visit(
+        "eval_tokens",
+        options.eval_tokens,
+        "Held-out tokens per evaluation, over all domains.");
+    visit(
+        "checkpoint_every",
+        options.checkpoint_every,
+        "Steps between checkpoints; 0 for only at the end.");
+    visit(
+        "keep_checkpoints", options.keep_checkpoints, "Checkpoints kept besides the best one.");
+    visit(
+        "log_every",
+        options.log_every,
+        "Steps between progress lines where there is no terminal.");
+  }
+
+  bool operator==(const TrainerOptions&) const = default;
+};
+
+/// Throws `Error` naming the field, its value and the allowed ones.
+void validate(const TrainerOptions& options);
+
+} // namespace moe

@@ -1,0 +1,13 @@
+#pragma once
+
+// Catch2 v2 (Debian 12) and v3 differ in their headers and in a few names. Tests use the v3
+// names.
+#if __has_include(<catch2/catch_all.hpp>)
+#include <catch2/catch_all.hpp>
+using Catch::Matchers::ContainsSubstring;
+#else
+#include <catch2/catch.hpp>
+inline auto ContainsSubstring(const std::string& text) {
+  return Catch::Matchers::Contains(text);
+}
+#endif
