@@ -1,0 +1,88 @@
+#include "moe/kernels/expert_mlp.h"
+
+#include <torch/torch.h>
+
+namespace moe {
+namespace {
+
+void check_bias(
+    const char* name, const torch::Tensor& bias, int64_t num_experts, int64_t width) {
+  TORCH_CHECK(
+      !bias.defined() || bias.sizes() == torch::IntArrayRef({num_experts, width}),
+      "expert_mlp: ",
+      name,
+      " must be [",
+      num_experts,
+      ", ",
+      width,
+      "], got ",
+      bias.sizes());
+}
+
+void check_shapes(
+    const torch::Tensor& input,
+    const Dispatch& rows,
+    const ExpertWeights& weights,
+    const ExpertForm& form) {
+  TORCH_CHECK(
+      weights.up.dim() == 3 && weights.down.dim() == 3,
+      "expert_mlp: the weights of all experts must be stacked in three dimensions, got up ",
+      weights.up.sizes(),
+      " and down ",
+      weights.down.sizes());
+  const auto num_experts = weights.down.size(0);
+  const auto model_dim = weights.down.size(1);
+  const auto up_width = (form.gated ? 2 : 1) * weights.down.size(2);
+  TORCH_CHECK(
+      weights.up.sizes() == torch::IntArrayRef({num_experts, up_width, model_dim}),
+      "expert_mlp: down ",
+      weights.down.sizes(),
+      " asks for up [",
+      num_experts,
+      ", ",
+      up_width,
+      ", ",
+      model_dim,
+      "], got ",
+      weights.up.sizes());
+  check_bias("up_bias", weights.up_bias, num_experts, up_width);
+  check_bias("down_bias", weights.down_bias, num_experts, model_dim);
+  TORCH_CHECK(
+      input.dim() == 2 && input.size(1) == model_dim,
+      "expert_mlp: input must be [T, model_dim = ",
+      model_dim,
+      "], got ",
+      input.sizes());
+  TORCH_CHECK(
+      rows.offsets.numel() == num_experts + 1,
+      "expert_mlp: rows are sorted for ",
+      rows.offsets.numel() - 1,
+      " experts, the weights have ",
+      num_experts);
+  TORCH_CHECK(
+      rows.token_rows.size(0) == input.size(0),
+      "expert_mlp: rows are of ",
+      rows.token_rows.size(0),
+      " tokens, input has ",
+      input.size(0));
+}
+
+} // namespace
+
+ExpertPath expert_path(
+    const torch::Tensor& /*input*/,
+    const ExpertWeights& /*weights*/,
+    const ExpertForm& /*form*/) {
+  return ExpertPath::reference;
+}
+
+torch::Tensor expert_mlp(
+    const torch::Tensor& input,
+    const Dispatch& rows,
+    const ExpertWeights& weights,
+    const ExpertForm& form) {
+  check_shapes(input, rows, weights, form);
+  return expert_mlp_reference(input, rows, weights, form);
+}
+
+} // namespace moe

@@ -1,0 +1,80 @@
+#include <torch/torch.h>
+
+#include "moe/kernels/expert_mlp.h"
+
+namespace moe {
+namespace {
+
+torch::Tensor activate(const torch::Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::silu:
+      return torch::silu(x);
+    case Activation::gelu:
+      return torch::gelu(x);
+    case Activation::gelu_tanh:
+      return torch::gelu(x, "tanh");
+    case Activation::relu:
+      return torch::relu(x);
+    case Activation::relu_squared:
+      return torch::relu(x).square();
+  }
+  TORCH_CHECK(false, "expert_mlp: unknown activation ", static_cast<int>(activation));
+}
+
+/// One tensor per expert. Not `stacked[e]`: the backward pass of each such selection fills a
+/// tensor as large as all experts.
+std::vector<torch::Tensor> by_expert(const torch::Tensor& stacked, int64_t num_experts) {
+  return stacked.defined() ? stacked.unbind(0) : std::vector<torch::Tensor>(num_experts);
+}
+
+/// The number of rows of each expert, on the host.
+std::vector<int64_t> row_counts(const torch::Tensor& offsets) {
+  const auto counts = offsets.diff().to(torch::kCPU, torch::kInt64).contiguous(); // [E]
+  const int64_t* first = counts.const_data_ptr<int64_t>();
+  return {first, first + counts.numel()};
+}
+
+/// Adds up the rows of each token, experts ascending. `results` [N, D] -> [T, D].
+torch::Tensor combine(const torch::Tensor& results, const torch::Tensor& token_rows) {
+  const auto num_rows = results.size(0);
+  // A row of zeros stands in where a token has fewer than K rows.
+  const auto padded = torch::cat({results, results.new_zeros({1, results.size(1)})});
+  const auto rows = torch::where(token_rows < 0, num_rows, token_rows); // [T, K]
+  auto sum = results.new_zeros({token_rows.size(0), results.size(1)});
+  for (const auto& row : rows.unbind(1)) {
+    sum = sum + padded.index_select(0, row);
+  }
+  return sum;
+}
+
+} // namespace
+
+torch::Tensor expert_mlp_reference(
+    const torch::Tensor& input,
+    const Dispatch& rows,
+    const ExpertWeights& weights,
+    const ExpertForm& form) {
+  const auto num_experts = weights.up.size(0);
+  const auto up = by_expert(weights.up, num_experts);
+  const auto down = by_expert(weights.down, num_experts);
+  const auto up_bias = by_expert(weights.up_bias, num_experts);
+  const auto down_bias = by_expert(weights.down_bias, num_experts);
+  const auto inputs = input
+                          .index_select(0, rows.row_token) // [N, D]
+                          .split_with_sizes(row_counts(rows.offsets));
+  std::vector<torch::Tensor> results;
+  for (int64_t e = 0; e < num_experts; ++e) {
+    auto hidden = torch::linear(inputs[e], up[e], up_bias[e]); // [n, 2F] or [n, F]
+    if (form.gated) {
+      const auto halves = hidden.chunk(2, /*dim=*/1);
+      hidden = activate(halves[0], form.activation) * halves[1];
+    } else {
+      hidden = activate(hidden, form.activation);
+    }
+    results.push_back(torch::linear(hidden, down[e], down_bias[e])); // [n, D]
+  }
+  const auto weighted = torch::cat(results) * rows.row_weight.unsqueeze(1); // [N, D]
+  return combine(weighted, rows.token_rows).to(input.scalar_type());
+}
+
+} // namespace moe
