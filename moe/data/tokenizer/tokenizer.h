@@ -1,0 +1,114 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace moe {
+
+/// The text of the end-of-document token of every tokenizer made here; it has the last id.
+inline constexpr std::string_view kEndOfText = "<|endoftext|>";
+
+/// Turns text into token ids and back.
+///
+/// A value: copies are cheap, share one immutable vocabulary and may be used by several
+/// threads at once. Text is bytes: invalid UTF-8 is encoded, too, and byte-level tokenizers
+/// give the same bytes back.
+///
+/// Example:
+/// ```
+/// const auto tokenizer = Tokenizer::train_bpe(documents, /*vocab_size=*/8192);
+/// std::vector<int32_t> ids = tokenizer.encode_ordinary("Hello, world!");
+/// std::string text = tokenizer.decode(ids); // "Hello, world!"
+/// tokenizer.save("model/tokenizer.json");
+/// ```
+class Tokenizer {
+ public:
+  /// 256 ids, one per byte value, and `<|endoftext|>` as id 256.
+  static Tokenizer bytes();
+
+  /// One id per distinct character of `texts`, by code point, and `<|endoftext|>` last. The
+  /// character U+FFFD is always among them and stands for every character (and every invalid
+  /// part) that is not.
+  static Tokenizer characters(const std::vector<std::string_view>& texts);
+
+  /// Byte-level BPE with Qwen2's pattern: digits one at a time, no normaliser, so any bytes
+  /// come back unchanged. `vocab_size` counts the 256 bytes and `<|endoftext|>` (the last
+  /// id). It gets smaller when the documents hold too few pairs that occur twice. The same
+  /// documents give the same tokenizer, in any order.
+  ///
+  /// Throws `Error` unless `vocab_size` >= 257.
+  static Tokenizer train_bpe(
+      const std::vector<std::string_view>& documents, int64_t vocab_size);
+
+  /// Reads a `tokenizer.json`, or the one in a folder.
+  ///
+  /// Throws `Error` that names the file and the fault when it is damaged, or the unsupported
+  /// part: supported is byte-level BPE (GPT-2's, Qwen2's and Llama 3's patterns) and what
+  /// `save` writes.
+  static Tokenizer load(const std::filesystem::path& file_or_folder);
+
+  /// The same from the text of a `tokenizer.json`; `name` is what errors call it.
+  static Tokenizer from_json(std::string_view json, const std::string& name);
+
+  /// Writes a `tokenizer.json`. Hugging Face's `tokenizers` reads it and gives the same ids
+  /// on every valid UTF-8 text. Throws `Error` when it cannot be written.
+  void save(const std::filesystem::path& file) const;
+
+  /// The text that `save` writes.
+  std::string to_json() const;
+
+  /// Ids of `text`, in which added and special tokens are recognised: what Hugging Face's
+  /// `encode(text, add_special_tokens=False)` gives. For text that may contain
+  /// `<|endoftext|>` by accident or malice use `encode_ordinary`.
+  std::vector<int32_t> encode(std::string_view text) const;
+
+  /// Ids of `text` in which special tokens are read as ordinary text: it never gives
+  /// `end_of_text()`. For training data and other text from outside.
+  std::vector<int32_t> encode_ordinary(std::string_view text) const;
+
+  /// Text of `ids`: valid UTF-8, with one U+FFFD for each maximal invalid part.
+  /// `skip_special` leaves special tokens out. Throws `Error` on an id without a token.
+  std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
+
+  /// The bytes that token `id` adds to a decoded text: not always whole characters. Throws
+  /// `Error` on an id without a token.
+  const std::string& token_bytes(int32_t id) const;
+
+  /// The id of the token that is written as `token` in `tokenizer.json`, if there is one.
+  std::optional<int32_t> token_id(std::string_view token) const;
+
+  /// Whether `id` is a special token.
+  bool is_special(int32_t id) const;
+
+  /// One more than the highest id.
+  int64_t vocab_size() const;
+
+  /// The id that ends a document: the special token `<|endoftext|>`, or in files that lack it
+  /// the first of `<|end_of_text|>`, `</s>`, `<eos>`, `<｜end▁of▁sentence｜>`.
+  std::optional<int32_t> end_of_text() const;
+
+ private:
+  struct Impl;
+  friend class StreamDecoder;
+  explicit Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// Calls its argument once for every document to train on.
+using DocumentSource = std::function<void(const std::function<void(std::string_view)>&)>;
+
+/// Makes a tokenizer from what a user writes: `bytes`, `chars`, `bpe:8192` (a vocabulary
+/// size), or the path of a `tokenizer.json` or of a folder that has one. Only `chars` and
+/// `bpe` read `documents`, once.
+///
+/// Throws `Error` on anything else.
+Tokenizer make_tokenizer(const std::string& spec, const DocumentSource& documents);
+
+} // namespace moe
