@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "moe/training/append_file.h"
+
+namespace moe {
+
+/// How evenly one MoE layer used its experts in a step.
+struct LayerRouting {
+  int64_t layer = 0;
+  /// Largest load divided by the mean load, minus 1; 0 is even.
+  double max_violation = 0.0;
+  /// Entropy of the load divided by ln E; 1 is even.
+  double entropy = 0.0;
+  /// Share of experts with less than 1 % of the mean load.
+  double dead = 0.0;
+};
+
+/// What is recorded of one training step.
+struct StepMetrics {
+  /// Optimizer steps done, this one included.
+  int64_t step = 0;
+  /// Cross-entropy of the batch in nats per token, without the balancing losses.
+  double loss = 0.0;
+  double lr = 0.0;
+  /// Global norm of the gradient before it is clipped.
+  double grad_norm = 0.0;
+  double tokens_per_s = 0.0;
+  /// Tokens trained on since step 0.
+  int64_t tokens = 0;
+  std::optional<double> load_balancing_loss;
+  std::optional<double> router_z_loss;
+  /// On evaluation steps.
+  std::optional<double> val_loss;
+  /// One per MoE layer.
+  std::vector<LayerRouting> moe;
+};
+
+/// One line of `metrics.jsonl` with its line end: `{"step":100,"loss":3.21,...}`. Numbers that
+/// are not finite become null.
+std::string metrics_line(const StepMetrics& metrics);
+
+/// The run's `metrics.jsonl`: one JSON object per step, written at once.
+class MetricsFile {
+ public:
+  /// Opens the file to go on after `last_step` (0 for a new run): the lines of later steps, and
+  /// everything from the first damaged line on, such as one half written before a crash, are
+  /// cut off. Throws `Error` naming the file.
+  MetricsFile(const std::filesystem::path& path, int64_t last_step);
+
+  /// Throws `Error` naming the file and the reason, such as a full disk.
+  void append(const StepMetrics& metrics);
+
+ private:
+  AppendFile file_;
+};
+
+} // namespace moe
