@@ -1,25 +1,10 @@
 #include <torch/torch.h>
 
+#include "moe/kernels/activation.h"
 #include "moe/kernels/expert_mlp.h"
 
 namespace moe {
 namespace {
-
-torch::Tensor activate(const torch::Tensor& x, Activation activation) {
-  switch (activation) {
-    case Activation::silu:
-      return torch::silu(x);
-    case Activation::gelu:
-      return torch::gelu(x);
-    case Activation::gelu_tanh:
-      return torch::gelu(x, "tanh");
-    case Activation::relu:
-      return torch::relu(x);
-    case Activation::relu_squared:
-      return torch::relu(x).square();
-  }
-  TORCH_CHECK(false, "expert_mlp: unknown activation ", static_cast<int>(activation));
-}
 
 /// One tensor per expert. Not `stacked[e]`: the backward pass of each such selection fills a
 /// tensor as large as all experts.
@@ -64,13 +49,7 @@ torch::Tensor expert_mlp_reference(
                           .split_with_sizes(row_counts(rows.offsets));
   std::vector<torch::Tensor> results;
   for (int64_t e = 0; e < num_experts; ++e) {
-    auto hidden = torch::linear(inputs[e], up[e], up_bias[e]); // [n, 2F] or [n, F]
-    if (form.gated) {
-      const auto halves = hidden.chunk(2, /*dim=*/1);
-      hidden = activate(halves[0], form.activation) * halves[1];
-    } else {
-      hidden = activate(hidden, form.activation);
-    }
+    const auto hidden = activate(torch::linear(inputs[e], up[e], up_bias[e]), form); // [n, F]
     results.push_back(torch::linear(hidden, down[e], down_bias[e])); // [n, D]
   }
   const auto weighted = torch::cat(results) * rows.row_weight.unsqueeze(1); // [N, D]

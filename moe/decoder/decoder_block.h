@@ -1,0 +1,54 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <optional>
+
+#include "moe/decoder/decoder_options.h"
+#include "moe/layers/causal_self_attention.h"
+#include "moe/layers/expert.h"
+#include "moe/layers/rms_norm.h"
+#include "moe/layers/sparse_moe_block.h"
+
+namespace moe {
+
+/// A block's result.
+struct DecoderBlockOutput {
+  torch::Tensor hidden;           ///< [B, S, D]
+  std::optional<Routing> routing; ///< of a layer with experts
+};
+
+/// One layer of the decoder, pre-norm:
+///
+/// 1. x = x + attention(norm(x))
+/// 2. x = x + feed_forward(norm(x)), where the feed-forward part is a mixture of experts or, in
+/// a
+///    dense layer, one network.
+class DecoderBlockImpl : public torch::nn::Cloneable<DecoderBlockImpl> {
+ public:
+  /// Layer `layer` of the model that `options` describe.
+  DecoderBlockImpl(const DecoderOptions& options_, int64_t layer_);
+
+  void reset() override;
+  /// Draws new initial weights.
+  void reset_parameters();
+  void pretty_print(std::ostream& stream) const override;
+
+  /// `hidden` [B, S, D] -> [B, S, D].
+  DecoderBlockOutput forward(const torch::Tensor& hidden, const SequenceContext& context);
+
+  /// The part in which tokens see each other.
+  SequenceMixer& mixer();
+
+  DecoderOptions options;
+  int64_t layer;
+  RMSNorm attention_norm{nullptr};
+  CausalSelfAttention attention{nullptr};
+  RMSNorm feed_forward_norm{nullptr};
+  SparseMoEBlock moe{nullptr};  ///< empty in a dense layer
+  Expert feed_forward{nullptr}; ///< empty in a layer with experts
+};
+
+TORCH_MODULE(DecoderBlock);
+
+} // namespace moe

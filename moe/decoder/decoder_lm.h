@@ -1,0 +1,71 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <vector>
+
+#include "moe/decoder/decoder_block.h"
+#include "moe/decoder/decoder_options.h"
+#include "moe/decoder/decoder_state.h"
+
+namespace moe {
+
+/// What the decoder makes of a batch.
+struct DecoderOutput {
+  torch::Tensor hidden;         ///< [B, S, D], after the final norm
+  std::vector<Routing> routing; ///< one per layer with experts, in the order of layers
+};
+
+/// A decoder-only language model: embedding, blocks of attention and experts, final norm and
+/// vocabulary head.
+///
+/// Example:
+/// ```
+/// DecoderLM model(DecoderOptions{.vocab_size = 257, .model_dim = 128, .num_heads = 4});
+/// DecoderOutput output = model->forward(ids);                // ids [B, S] int64
+/// torch::Tensor logits = model->logits(output.hidden);       // [B, S, V]
+/// ```
+class DecoderLMImpl : public torch::nn::Cloneable<DecoderLMImpl> {
+ public:
+  /// Throws `Error` if the options are impossible.
+  explicit DecoderLMImpl(const DecoderOptions& options_);
+
+  void reset() override;
+  /// Draws new initial weights from LibTorch's default generator.
+  void reset_parameters();
+  void pretty_print(std::ostream& stream) const override;
+
+  /// `ids` [B, S] int64. With `documents`, tokens of different documents do not see each other.
+  DecoderOutput forward(const torch::Tensor& ids, const DocumentStarts* documents = nullptr);
+
+  /// The same for ids that continue the tokens in `state`, which takes them in.
+  DecoderOutput forward(const torch::Tensor& ids, DecoderState& state);
+
+  /// `hidden` [..., D] -> [..., V].
+  torch::Tensor logits(const torch::Tensor& hidden);
+
+  /// The matrix of the vocabulary head, [V, D]; the embedding's if they are tied.
+  torch::Tensor head_weight() const;
+
+  /// An empty state for `capacity` tokens of each of `batch_size` sequences.
+  DecoderState make_state(int64_t batch_size, int64_t capacity);
+
+  /// The options with which this module was made; changes after construction have no effect.
+  DecoderOptions options;
+  torch::nn::Embedding embedding{nullptr};
+  torch::nn::ModuleList layers{nullptr};
+  RMSNorm final_norm{nullptr};
+  torch::nn::Linear lm_head{nullptr}; ///< empty if the embeddings are tied
+
+ private:
+  DecoderOutput run(
+      const torch::Tensor& ids, DecoderState* state, const DocumentStarts* documents);
+};
+
+TORCH_MODULE(DecoderLM);
+
+/// Indices of the layers with experts: `DecoderOutput::routing[i]` is of layer
+/// `moe_layers(...)[i]`.
+std::vector<int64_t> moe_layers(const DecoderOptions& options);
+
+} // namespace moe

@@ -1,0 +1,281 @@
+#include "moe/layers/causal_self_attention.h"
+
+#include <algorithm>
+
+namespace moe {
+namespace {
+
+using torch::indexing::Slice;
+
+torch::Tensor attend(
+    const torch::Tensor& queries,
+    const torch::Tensor& keys,
+    const torch::Tensor& values,
+    const std::optional<torch::Tensor>& mask,
+    bool is_causal) {
+  return at::scaled_dot_product_attention(
+      queries,
+      keys,
+      values,
+      mask,
+      /*dropout_p=*/0.0,
+      is_causal,
+      /*scale=*/std::nullopt,
+      /*enable_gqa=*/queries.size(1) != keys.size(1));
+}
+
+/// Which of the keys `first_key` to `end - 1` each of the queries `first_query` to `end - 1`
+/// sees.
+torch::Tensor window_mask(
+    int64_t first_query,
+    int64_t first_key,
+    int64_t end,
+    int64_t sliding_window,
+    const torch::Device& device) {
+  const auto options = torch::TensorOptions().dtype(torch::kInt64).device(device);
+  const auto query = torch::arange(first_query, end, options).unsqueeze(1);
+  const auto key = torch::arange(first_key, end, options);
+  const auto distance = query - key; // [queries, keys]
+  const auto visible = distance >= 0;
+  return sliding_window > 0 ? visible.logical_and(distance < sliding_window) : visible;
+}
+
+/// Queries `first` to `first + S - 1` attend to all keys up to their own position.
+torch::Tensor attend_from(
+    int64_t first,
+    const torch::Tensor& queries,
+    const torch::Tensor& keys,
+    const torch::Tensor& values,
+    int64_t sliding_window) {
+  const int64_t end = keys.size(2);
+  if (first == 0) {
+    return causal_attention(queries, keys, values, sliding_window);
+  }
+  const int64_t first_key =
+      sliding_window > 0 ? std::max<int64_t>(0, first - sliding_window + 1) : 0;
+  const auto seen_keys = keys.slice(/*dim=*/2, first_key);
+  const auto seen_values = values.slice(/*dim=*/2, first_key);
+  if (first == end - 1) {
+    return attend(queries, seen_keys, seen_values, std::nullopt, /*is_causal=*/false);
+  }
+  const auto mask = window_mask(first, first_key, end, sliding_window, queries.device());
+  return attend(queries, seen_keys, seen_values, mask, /*is_causal=*/false);
+}
+
+torch::Tensor attend_within_documents(
+    const torch::Tensor& queries,
+    const torch::Tensor& keys,
+    const torch::Tensor& values,
+    const DocumentStarts& documents,
+    int64_t sliding_window) {
+  TORCH_CHECK(
+      static_cast<int64_t>(documents.starts.size()) == queries.size(0),
+      "CausalSelfAttention: documents of ",
+      documents.starts.size(),
+      " rows for a batch of ",
+      queries.size(0));
+  std::vector<torch::Tensor> rows;
+  for (int64_t b = 0; b < queries.size(0); ++b) {
+    const auto& starts = documents.starts[b];
+    std::vector<torch::Tensor> parts;
+    for (size_t i = 0; i < starts.size(); ++i) {
+      const int64_t end = i + 1 < starts.size() ? starts[i + 1] : queries.size(2);
+      const auto part = [&](const torch::Tensor& tensor) {
+        return tensor.slice(/*dim=*/0, b, b + 1).slice(/*dim=*/2, starts[i], end);
+      };
+      parts.push_back(
+          causal_attention(part(queries), part(keys), part(values), sliding_window));
+    }
+    rows.push_back(torch::cat(parts, /*dim=*/2));
+  }
+  return torch::cat(rows, /*dim=*/0);
+}
+
+} // namespace
+
+torch::Tensor causal_attention(
+    const torch::Tensor& queries,
+    const torch::Tensor& keys,
+    const torch::Tensor& values,
+    int64_t sliding_window) {
+  const int64_t length = queries.size(2);
+  if (sliding_window == 0 || sliding_window >= length) {
+    return attend(queries, keys, values, std::nullopt, /*is_causal=*/true);
+  }
+  std::vector<torch::Tensor> chunks;
+  for (int64_t begin = 0; begin < length; begin += sliding_window) {
+    const int64_t end = std::min(begin + sliding_window, length);
+    const int64_t first_key = std::max<int64_t>(0, begin - sliding_window + 1);
+    const auto mask = window_mask(begin, first_key, end, sliding_window, queries.device());
+    chunks.push_back(attend(
+        queries.slice(/*dim=*/2, begin, end),
+        keys.slice(/*dim=*/2, first_key, end),
+        values.slice(/*dim=*/2, first_key, end),
+        mask,
+        /*is_causal=*/false));
+  }
+  return torch::cat(chunks, /*dim=*/2);
+}
+
+KeyValueCache::KeyValueCache(
+    int64_t batch_size,
+    int64_t num_kv_heads,
+    int64_t capacity,
+    int64_t head_dim,
+    const torch::TensorOptions& type)
+    : keys_(torch::empty({batch_size, num_kv_heads, capacity, head_dim}, type)),
+      values_(torch::empty_like(keys_)) {}
+
+int64_t KeyValueCache::bytes() const {
+  return static_cast<int64_t>(keys_.nbytes() + values_.nbytes());
+}
+
+void KeyValueCache::append(const torch::Tensor& keys, const torch::Tensor& values) {
+  const int64_t end = length_ + keys.size(2);
+  TORCH_CHECK(
+      end <= keys_.size(2),
+      "KeyValueCache: ",
+      end,
+      " tokens do not fit into a cache made for ",
+      keys_.size(2));
+  const torch::NoGradGuard no_grad;
+  keys_.slice(/*dim=*/2, length_, end).copy_(keys);
+  values_.slice(/*dim=*/2, length_, end).copy_(values);
+  length_ = end;
+}
+
+torch::Tensor KeyValueCache::keys() const {
+  return keys_.slice(/*dim=*/2, 0, length_);
+}
+
+torch::Tensor KeyValueCache::values() const {
+  return values_.slice(/*dim=*/2, 0, length_);
+}
+
+CausalSelfAttentionOptions::CausalSelfAttentionOptions(int64_t model_dim, int64_t num_heads)
+    : model_dim_(model_dim),
+      num_heads_(num_heads),
+      num_kv_heads_(num_heads),
+      head_dim_(num_heads > 0 ? model_dim / num_heads : 0) {}
+
+CausalSelfAttentionImpl::CausalSelfAttentionImpl(const CausalSelfAttentionOptions& options_)
+    : options(options_) {
+  reset();
+}
+
+void CausalSelfAttentionImpl::reset() {
+  TORCH_CHECK(
+      options.num_heads() >= 1,
+      "CausalSelfAttention: num_heads (",
+      options.num_heads(),
+      ") must be at least 1");
+  TORCH_CHECK(
+      options.num_kv_heads() >= 1 && options.num_heads() % options.num_kv_heads() == 0,
+      "CausalSelfAttention: num_kv_heads (",
+      options.num_kv_heads(),
+      ") must divide num_heads (",
+      options.num_heads(),
+      ")");
+  TORCH_CHECK(
+      options.head_dim() >= 2 && options.head_dim() % 2 == 0,
+      "CausalSelfAttention: head_dim (",
+      options.head_dim(),
+      ") must be even and at least 2");
+  TORCH_CHECK(
+      options.sliding_window() >= 0,
+      "CausalSelfAttention: sliding_window (",
+      options.sliding_window(),
+      ") must be at least 0");
+  const int64_t head_dim = options.head_dim();
+  const int64_t query_dim = options.num_heads() * head_dim;
+  const int64_t qkv_dim = query_dim + 2 * options.num_kv_heads() * head_dim;
+  qkv_proj = register_module(
+      "qkv_proj",
+      torch::nn::Linear(
+          torch::nn::LinearOptions(options.model_dim(), qkv_dim).bias(options.bias())));
+  o_proj = register_module(
+      "o_proj",
+      torch::nn::Linear(
+          torch::nn::LinearOptions(query_dim, options.model_dim()).bias(options.bias())));
+  if (options.qk_norm()) {
+    const auto norm_options = RMSNormOptions(head_dim).epsilon(options.norm_epsilon());
+    q_norm = register_module("q_norm", RMSNorm(norm_options));
+    k_norm = register_module("k_norm", RMSNorm(norm_options));
+  }
+  reset_parameters();
+}
+
+void CausalSelfAttentionImpl::reset_parameters() {
+  torch::nn::init::normal_(qkv_proj->weight, /*mean=*/0.0, options.initializer_range());
+  torch::nn::init::normal_(o_proj->weight, /*mean=*/0.0, options.output_initializer_range());
+  if (options.bias()) {
+    torch::nn::init::zeros_(qkv_proj->bias);
+    torch::nn::init::zeros_(o_proj->bias);
+  }
+  if (options.qk_norm()) {
+    q_norm->reset_parameters();
+    k_norm->reset_parameters();
+  }
+}
+
+void CausalSelfAttentionImpl::pretty_print(std::ostream& stream) const {
+  stream << "moe::CausalSelfAttention(model_dim=" << options.model_dim()
+         << ", num_heads=" << options.num_heads() << ", num_kv_heads=" << options.num_kv_heads()
+         << ", head_dim=" << options.head_dim() << ", qk_norm=" << std::boolalpha
+         << options.qk_norm() << ", sliding_window=" << options.sliding_window() << ")";
+}
+
+torch::Tensor CausalSelfAttentionImpl::forward(
+    const torch::Tensor& input, const SequenceContext& context) {
+  return mix(input, context);
+}
+
+torch::Tensor CausalSelfAttentionImpl::mix(
+    const torch::Tensor& input, const SequenceContext& context) {
+  TORCH_CHECK(
+      input.dim() == 3 && input.size(2) == options.model_dim(),
+      "CausalSelfAttention: input must be [B, S, model_dim = ",
+      options.model_dim(),
+      "], got ",
+      input.sizes());
+  const int64_t batch = input.size(0);
+  const int64_t length = input.size(1);
+  const int64_t head_dim = options.head_dim();
+  const auto heads =
+      qkv_proj(input)
+          .view({batch, length, -1, head_dim})
+          .split_with_sizes(
+              {options.num_heads(), options.num_kv_heads(), options.num_kv_heads()}, /*dim=*/2);
+  const auto place = [&](const torch::Tensor& projected, RMSNorm& norm) {
+    const auto normed = norm.is_empty() ? projected : norm(projected);
+    return apply_rotary(normed, context.rotary).transpose(1, 2);
+  };
+  const auto queries = place(heads[0], q_norm); // [B, H, S, head_dim]
+  const auto keys = place(heads[1], k_norm);    // [B, Hkv, S, head_dim]
+  const auto values = heads[2].transpose(1, 2); // [B, Hkv, S, head_dim]
+  const int64_t window = options.sliding_window();
+  torch::Tensor attended; // [B, H, S, head_dim]
+  if (context.state != nullptr) {
+    auto& cache = dynamic_cast<KeyValueCache&>(*context.state);
+    const int64_t first = cache.length();
+    cache.append(keys, values);
+    attended = attend_from(first, queries, cache.keys(), cache.values(), window);
+  } else if (context.documents != nullptr) {
+    attended = attend_within_documents(queries, keys, values, *context.documents, window);
+  } else {
+    attended = causal_attention(queries, keys, values, window);
+  }
+  return o_proj(attended.transpose(1, 2).reshape({batch, length, -1}));
+}
+
+std::unique_ptr<MixerState> CausalSelfAttentionImpl::make_state(
+    int64_t batch_size, int64_t capacity) const {
+  return std::make_unique<KeyValueCache>(
+      batch_size,
+      options.num_kv_heads(),
+      capacity,
+      options.head_dim(),
+      qkv_proj->weight.options().requires_grad(false));
+}
+
+} // namespace moe

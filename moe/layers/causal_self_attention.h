@@ -1,0 +1,114 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "moe/layers/rms_norm.h"
+#include "moe/layers/sequence_mixer.h"
+
+namespace moe {
+
+/// Options for the `CausalSelfAttention` module.
+///
+/// Example:
+/// ```
+/// CausalSelfAttention attention(
+///     CausalSelfAttentionOptions(/*model_dim=*/512, /*num_heads=*/8).num_kv_heads(2));
+/// ```
+struct CausalSelfAttentionOptions {
+  CausalSelfAttentionOptions(int64_t model_dim, int64_t num_heads);
+  /// Width D of a token's representation.
+  TORCH_ARG(int64_t, model_dim);
+  /// Number of query heads H.
+  TORCH_ARG(int64_t, num_heads);
+  /// Number of key and value heads, a divisor of num_heads. Default: num_heads
+  TORCH_ARG(int64_t, num_kv_heads);
+  /// Width of a head, even. Default: model_dim / num_heads
+  TORCH_ARG(int64_t, head_dim);
+  /// Normalises queries and keys per head before the rotary positions. Default: true
+  TORCH_ARG(bool, qk_norm) = true;
+  /// Adds learned biases to both projections. Default: false
+  TORCH_ARG(bool, bias) = false;
+  /// Tokens that a token sees, itself included; 0 means all before it. Default: 0
+  TORCH_ARG(int64_t, sliding_window) = 0;
+  /// Added to the mean square when queries and keys are normalised. Default: 1e-6
+  TORCH_ARG(double, norm_epsilon) = 1e-6;
+  /// Standard deviation of the initial weights. Default: 0.02
+  TORCH_ARG(double, initializer_range) = 0.02;
+  /// Standard deviation of the initial weights of `o_proj`. Default: 0.02
+  TORCH_ARG(double, output_initializer_range) = 0.02;
+};
+
+/// The keys and values of one layer, for as many tokens as it was made for.
+class KeyValueCache : public MixerState {
+ public:
+  KeyValueCache(
+      int64_t batch_size,
+      int64_t num_kv_heads,
+      int64_t capacity,
+      int64_t head_dim,
+      const torch::TensorOptions& type);
+
+  int64_t bytes() const override;
+
+  /// Appends `keys` and `values` [B, Hkv, S, head_dim].
+  void append(const torch::Tensor& keys, const torch::Tensor& values);
+  /// All keys and values so far, [B, Hkv, length, head_dim].
+  torch::Tensor keys() const;
+  torch::Tensor values() const;
+  int64_t length() const {
+    return length_;
+  }
+
+ private:
+  torch::Tensor keys_;   // [B, Hkv, capacity, head_dim]
+  torch::Tensor values_; // [B, Hkv, capacity, head_dim]
+  int64_t length_ = 0;
+};
+
+/// Multi-head attention of each token to the tokens before it, with grouped key and value heads
+/// (Ainslie et al., arXiv 2305.13245) and rotary positions:
+///
+/// 1. project to queries, keys and values;
+/// 2. normalise queries and keys per head (optional), turn them by their positions;
+/// 3. attend: LibTorch's scaled-dot-product attention, so memory grows linearly with S; with a
+///    sliding window it is computed by chunks of queries for the same reason;
+/// 4. project back.
+class CausalSelfAttentionImpl : public torch::nn::Cloneable<CausalSelfAttentionImpl>,
+                                public SequenceMixer {
+ public:
+  CausalSelfAttentionImpl(int64_t model_dim, int64_t num_heads)
+      : CausalSelfAttentionImpl(CausalSelfAttentionOptions(model_dim, num_heads)) {}
+  explicit CausalSelfAttentionImpl(const CausalSelfAttentionOptions& options_);
+
+  void reset() override;
+  /// Draws new initial weights; biases become 0.
+  void reset_parameters();
+  void pretty_print(std::ostream& stream) const override;
+
+  /// `input` [B, S, D] -> [B, S, D].
+  torch::Tensor forward(const torch::Tensor& input, const SequenceContext& context);
+
+  torch::Tensor mix(const torch::Tensor& input, const SequenceContext& context) override;
+  std::unique_ptr<MixerState> make_state(int64_t batch_size, int64_t capacity) const override;
+
+  /// The options with which this module was made; changes after construction have no effect.
+  CausalSelfAttentionOptions options;
+  torch::nn::Linear qkv_proj{nullptr}; ///< [(H + 2 Hkv) · head_dim, D]: queries, keys, values
+  torch::nn::Linear o_proj{nullptr};   ///< [D, H · head_dim]
+  RMSNorm q_norm{nullptr};             ///< [head_dim]; empty without qk_norm
+  RMSNorm k_norm{nullptr};             ///< [head_dim]; empty without qk_norm
+};
+
+TORCH_MODULE(CausalSelfAttention);
+
+/// Attention of S queries to the keys up to their own position, in linear memory.
+///
+/// `queries` [B, H, S, head_dim], `keys` and `values` [B, Hkv, S, head_dim]; `sliding_window`
+/// as in the options -> [B, H, S, head_dim].
+torch::Tensor causal_attention(
+    const torch::Tensor& queries,
+    const torch::Tensor& keys,
+    const torch::Tensor& values,
+    int64_t sliding_window);
+
+} // namespace moe

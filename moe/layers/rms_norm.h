@@ -1,0 +1,43 @@
+#pragma once
+
+#include <torch/torch.h>
+
+namespace moe {
+
+/// Options for the `RMSNorm` module.
+///
+/// Example:
+/// ```
+/// RMSNorm norm(RMSNormOptions(/*dim=*/512).epsilon(1e-5));
+/// ```
+struct RMSNormOptions {
+  /* implicit */ RMSNormOptions(int64_t dim);
+  /// Width of the last dimension.
+  TORCH_ARG(int64_t, dim);
+  /// Added to the mean square. Default: 1e-6
+  TORCH_ARG(double, epsilon) = 1e-6;
+};
+
+/// Root mean square normalisation: `weight · x / sqrt(mean(x²) + epsilon)` over the last
+/// dimension, computed in float32 or wider.
+class RMSNormImpl : public torch::nn::Cloneable<RMSNormImpl> {
+ public:
+  explicit RMSNormImpl(int64_t dim) : RMSNormImpl(RMSNormOptions(dim)) {}
+  explicit RMSNormImpl(const RMSNormOptions& options_);
+
+  void reset() override;
+  /// Sets the weights to 1.
+  void reset_parameters();
+  void pretty_print(std::ostream& stream) const override;
+
+  /// `input` [..., dim] -> [..., dim], of the input's type.
+  torch::Tensor forward(const torch::Tensor& input);
+
+  /// The options with which this module was made; changes after construction have no effect.
+  RMSNormOptions options;
+  torch::Tensor weight; ///< [dim]
+};
+
+TORCH_MODULE(RMSNorm);
+
+} // namespace moe

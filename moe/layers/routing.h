@@ -1,0 +1,17 @@
+#pragma once
+
+#include <torch/types.h>
+
+namespace moe {
+
+/// What a router decided for T tokens: every loss, statistic and report is a function of it.
+///
+/// E experts, K chosen per token. Float32, or the router input's type if that is wider.
+struct Routing {
+  torch::Tensor logits;  ///< [T, E]
+  torch::Tensor scores;  ///< [T, E]: the logits after the score function
+  torch::Tensor experts; ///< [T, K] int64: the chosen experts, the highest score first
+  torch::Tensor weights; ///< [T, K]: the factor of each chosen expert's output
+};
+
+} // namespace moe

@@ -1,0 +1,183 @@
+#include "moe/layers/sparse_moe_block.h"
+
+#include <ATen/autocast_mode.h>
+
+#include <algorithm>
+
+namespace moe {
+namespace {
+
+TopKRouterOptions router_options(const SparseMoEBlockOptions& options) {
+  return TopKRouterOptions(options.model_dim(), options.num_experts())
+      .experts_per_token(options.experts_per_token())
+      .normalize_weights(options.normalize_weights())
+      .routed_scaling_factor(options.routed_scaling_factor())
+      .initializer_range(options.initializer_range());
+}
+
+ExpertOptions expert_options(const SparseMoEBlockOptions& options, int64_t expert_dim) {
+  return ExpertOptions(options.model_dim(), expert_dim)
+      .activation(options.activation())
+      .gated(options.gated())
+      .bias(options.bias())
+      .initializer_range(options.initializer_range())
+      .output_initializer_range(options.output_initializer_range());
+}
+
+torch::Tensor cast(const torch::Tensor& tensor, torch::ScalarType type) {
+  return tensor.defined() ? tensor.to(type) : tensor;
+}
+
+} // namespace
+
+SparseMoEBlockOptions::SparseMoEBlockOptions(int64_t model_dim, int64_t num_experts)
+    : model_dim_(model_dim),
+      num_experts_(num_experts),
+      experts_per_token_(std::min<int64_t>(2, num_experts)),
+      expert_dim_(4 * model_dim) {}
+
+SparseMoEBlockImpl::SparseMoEBlockImpl(const SparseMoEBlockOptions& options_)
+    : options(options_) {
+  reset();
+}
+
+void SparseMoEBlockImpl::reset() {
+  TORCH_CHECK(
+      options.expert_dim() >= 1,
+      "SparseMoEBlock: expert_dim (",
+      options.expert_dim(),
+      ") must be at least 1");
+  TORCH_CHECK(
+      options.shared_expert_dim() >= 0,
+      "SparseMoEBlock: shared_expert_dim (",
+      options.shared_expert_dim(),
+      ") must be at least 0");
+  TORCH_CHECK(
+      options.shared_expert_dim() > 0 || !options.shared_expert_gate(),
+      "SparseMoEBlock: shared_expert_gate needs a shared_expert_dim above 0");
+  const int64_t experts = options.num_experts();
+  const int64_t width = options.model_dim();
+  const int64_t hidden = options.expert_dim();
+  router = register_module("router", TopKRouter(router_options(options)));
+  if (options.gated()) {
+    gate_up_proj =
+        register_parameter("gate_up_proj", torch::empty({experts, 2 * hidden, width}));
+  } else {
+    up_proj = register_parameter("up_proj", torch::empty({experts, hidden, width}));
+  }
+  down_proj = register_parameter("down_proj", torch::empty({experts, width, hidden}));
+  if (options.bias()) {
+    if (options.gated()) {
+      gate_up_bias = register_parameter("gate_up_bias", torch::empty({experts, 2 * hidden}));
+    } else {
+      up_bias = register_parameter("up_bias", torch::empty({experts, hidden}));
+    }
+    down_bias = register_parameter("down_bias", torch::empty({experts, width}));
+  }
+  if (options.shared_expert_dim() > 0) {
+    shared_expert = register_module(
+        "shared_expert", Expert(expert_options(options, options.shared_expert_dim())));
+  }
+  if (options.shared_expert_gate()) {
+    shared_expert_gate = register_module(
+        "shared_expert_gate",
+        torch::nn::Linear(torch::nn::LinearOptions(width, /*out_features=*/1).bias(false)));
+  }
+  reset_parameters();
+}
+
+void SparseMoEBlockImpl::reset_parameters() {
+  router->reset_parameters();
+  for (int64_t i = 0; i < options.num_experts(); ++i) {
+    const torch::NoGradGuard no_grad;
+    expert(i)->reset_parameters();
+  }
+  if (!shared_expert.is_empty()) {
+    shared_expert->reset_parameters();
+  }
+  if (!shared_expert_gate.is_empty()) {
+    torch::nn::init::normal_(
+        shared_expert_gate->weight, /*mean=*/0.0, options.initializer_range());
+  }
+}
+
+void SparseMoEBlockImpl::pretty_print(std::ostream& stream) const {
+  stream << "moe::SparseMoEBlock(model_dim=" << options.model_dim()
+         << ", num_experts=" << options.num_experts()
+         << ", experts_per_token=" << options.experts_per_token()
+         << ", expert_dim=" << options.expert_dim()
+         << ", activation=" << activation_name(options.activation())
+         << ", gated=" << std::boolalpha << options.gated() << ", bias=" << options.bias()
+         << ", shared_expert_dim=" << options.shared_expert_dim() << ")";
+}
+
+torch::Tensor SparseMoEBlockImpl::forward(const torch::Tensor& input) {
+  return forward_with_routing(input).output;
+}
+
+SparseMoEOutput SparseMoEBlockImpl::forward_with_routing(const torch::Tensor& input) {
+  TORCH_CHECK(
+      input.dim() >= 1 && input.size(-1) == options.model_dim(),
+      "SparseMoEBlock: the last dimension of the input must be model_dim = ",
+      options.model_dim(),
+      ", got ",
+      input.sizes());
+  const auto tokens = input.reshape({-1, options.model_dim()}); // [T, D]
+  const auto routing = router(tokens);
+  auto output = run_experts(tokens, routing); // [T, D]
+  if (!shared_expert.is_empty()) {
+    output = output + run_shared_expert(tokens);
+  }
+  return {output.view(input.sizes()), routing};
+}
+
+torch::Tensor SparseMoEBlockImpl::run_experts(
+    const torch::Tensor& tokens, const Routing& routing) {
+  const auto rows = dispatch(routing.experts, routing.weights, options.num_experts());
+  auto weights = expert_weights();
+  const auto device = tokens.device().type();
+  if (!at::autocast::is_autocast_enabled(device)) {
+    return expert_mlp(tokens, rows, weights, {options.activation(), options.gated()});
+  }
+  const auto type = at::autocast::get_autocast_dtype(device);
+  weights = {
+      cast(weights.up, type),
+      cast(weights.down, type),
+      cast(weights.up_bias, type),
+      cast(weights.down_bias, type)};
+  return expert_mlp(tokens.to(type), rows, weights, {options.activation(), options.gated()});
+}
+
+torch::Tensor SparseMoEBlockImpl::run_shared_expert(const torch::Tensor& tokens) {
+  const auto output = shared_expert(tokens);
+  return shared_expert_gate.is_empty() ? output
+                                       : torch::sigmoid(shared_expert_gate(tokens)) * output;
+}
+
+Expert SparseMoEBlockImpl::expert(int64_t index) {
+  TORCH_CHECK(
+      index >= 0 && index < options.num_experts(),
+      "SparseMoEBlock: expert ",
+      index,
+      " is not in [0, num_experts = ",
+      options.num_experts(),
+      ")");
+  const auto row = [index](const torch::Tensor& stack) {
+    return stack.defined() ? stack.select(/*dim=*/0, index) : stack;
+  };
+  const auto weights = expert_weights();
+  return Expert(
+      expert_options(options, options.expert_dim()),
+      ExpertWeights{
+          row(weights.up), row(weights.down), row(weights.up_bias), row(weights.down_bias)});
+}
+
+ExpertWeights SparseMoEBlockImpl::expert_weights() const {
+  return {
+      options.gated() ? gate_up_proj : up_proj,
+      down_proj,
+      options.gated() ? gate_up_bias : up_bias,
+      down_bias};
+}
+
+} // namespace moe

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include "moe/layers/expert.h"
+#include "moe/layers/routing.h"
+#include "moe/layers/top_k_router.h"
+
+namespace moe {
+
+/// Options for the `SparseMoEBlock` module.
+///
+/// Example:
+/// ```
+/// SparseMoEBlock block(SparseMoEBlockOptions(/*model_dim=*/512, /*num_experts=*/64)
+///                          .experts_per_token(8)
+///                          .expert_dim(256));
+/// ```
+struct SparseMoEBlockOptions {
+  SparseMoEBlockOptions(int64_t model_dim, int64_t num_experts);
+  /// Width D of a token's representation.
+  TORCH_ARG(int64_t, model_dim);
+  /// Number of routed experts E.
+  TORCH_ARG(int64_t, num_experts);
+  /// Number of experts K that each token goes to. Default: 2, or num_experts if that is less
+  TORCH_ARG(int64_t, experts_per_token);
+  /// Hidden width F of a routed expert. Default: 4 · model_dim
+  TORCH_ARG(int64_t, expert_dim);
+  /// The experts' non-linearity. Default: silu
+  TORCH_ARG(Activation, activation) = Activation::silu;
+  /// Multiplies the activation with a second projection. Default: true
+  TORCH_ARG(bool, gated) = true;
+  /// Adds a learned bias to each projection of the experts. Default: false
+  TORCH_ARG(bool, bias) = false;
+  /// Hidden width of an expert that every token passes; 0 for none. Default: 0
+  TORCH_ARG(int64_t, shared_expert_dim) = 0;
+  /// Scales the shared expert by the sigmoid of a learned projection to one number. Default:
+  /// false
+  TORCH_ARG(bool, shared_expert_gate) = false;
+  /// Divides the weights of the chosen experts by their sum. Default: true
+  TORCH_ARG(bool, normalize_weights) = true;
+  /// Multiplies the weights of the chosen experts. Default: 1
+  TORCH_ARG(double, routed_scaling_factor) = 1.0;
+  /// Standard deviation of the initial weights. Default: 0.02
+  TORCH_ARG(double, initializer_range) = 0.02;
+  /// Standard deviation of the initial weights of `down_proj`. Default: 0.02
+  TORCH_ARG(double, output_initializer_range) = 0.02;
+};
+
+/// A block's result together with the decision behind it.
+struct SparseMoEOutput {
+  torch::Tensor output; ///< [..., D]
+  Routing routing;      ///< over the T tokens of the input, leading dimensions flattened
+};
+
+/// A mixture of experts in place of a feed-forward layer. For every token x:
+///
+/// 1. the router chooses K of E experts and weights them;
+/// 2. each chosen expert computes a feed-forward network of x;
+/// 3. the output is their weighted sum, plus the shared expert's output if there is one.
+///
+/// No token is ever dropped. With K = E it is the dense mixture of all experts, with E = 1 the
+/// plain feed-forward layer. The experts are held stacked in two parameters. The result of the
+/// experts is the same bits for any number of threads; an expert that receives no token gets a
+/// gradient of zeros.
+///
+/// Example:
+/// ```
+/// torch::Tensor y = block(x);                              // [..., D] -> [..., D]
+/// SparseMoEOutput out = block->forward_with_routing(x);
+/// torch::Tensor loss = task_loss + 0.01 * load_balancing_loss(out.routing);
+/// ```
+class SparseMoEBlockImpl : public torch::nn::Cloneable<SparseMoEBlockImpl> {
+ public:
+  SparseMoEBlockImpl(int64_t model_dim, int64_t num_experts)
+      : SparseMoEBlockImpl(SparseMoEBlockOptions(model_dim, num_experts)) {}
+  explicit SparseMoEBlockImpl(const SparseMoEBlockOptions& options_);
+
+  void reset() override;
+  /// Draws new initial weights for the router and all experts; biases become 0.
+  void reset_parameters();
+  void pretty_print(std::ostream& stream) const override;
+
+  /// `input` [..., D] -> [..., D].
+  torch::Tensor forward(const torch::Tensor& input);
+
+  /// The same with the routing decision, which losses and statistics are computed from.
+  SparseMoEOutput forward_with_routing(const torch::Tensor& input);
+
+  /// A view of routed expert `index`, made anew on each call. It shares storage and gradients
+  /// with the stacked parameters, is not registered, is not for optimizers, and is invalid
+  /// after `to()` or `clone()`.
+  Expert expert(int64_t index);
+
+  /// The stacked weights as the kernels take them.
+  ExpertWeights expert_weights() const;
+
+  /// The options with which this module was made; changes after construction have no effect.
+  SparseMoEBlockOptions options;
+  TopKRouter router{nullptr};
+  torch::Tensor gate_up_proj; ///< [E, 2F, D], gate rows first; undefined unless gated
+  torch::Tensor up_proj;      ///< [E, F, D]; undefined if gated
+  torch::Tensor down_proj;    ///< [E, D, F]
+  torch::Tensor gate_up_bias; ///< [E, 2F]; undefined unless gated with bias
+  torch::Tensor up_bias;      ///< [E, F]; undefined unless ungated with bias
+  torch::Tensor down_bias;    ///< [E, D]; undefined without bias
+  Expert shared_expert{nullptr};
+  torch::nn::Linear shared_expert_gate{nullptr};
+
+ private:
+  torch::Tensor run_experts(const torch::Tensor& tokens, const Routing& routing);
+  torch::Tensor run_shared_expert(const torch::Tensor& tokens);
+};
+
+TORCH_MODULE(SparseMoEBlock);
+
+} // namespace moe
