@@ -6,20 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "moe/evaluation/routing_statistics.h"
 #include "moe/training/append_file.h"
 
 namespace moe {
-
-/// How evenly one MoE layer used its experts in a step.
-struct LayerRouting {
-  int64_t layer = 0;
-  /// Largest load divided by the mean load, minus 1; 0 is even.
-  double max_violation = 0.0;
-  /// Entropy of the load divided by ln E; 1 is even.
-  double entropy = 0.0;
-  /// Share of experts with less than 1 % of the mean load.
-  double dead = 0.0;
-};
 
 /// What is recorded of one training step.
 struct StepMetrics {
