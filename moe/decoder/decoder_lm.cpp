@@ -52,8 +52,7 @@ void DecoderLMImpl::pretty_print(std::ostream& stream) const {
          << ", experts_per_token=" << options.experts_per_token << ")";
 }
 
-DecoderOutput DecoderLMImpl::forward(
-    const torch::Tensor& ids, const DocumentStarts* documents) {
+DecoderOutput DecoderLMImpl::forward(const torch::Tensor& ids, const torch::Tensor& documents) {
   return run(ids, /*state=*/nullptr, documents);
 }
 
@@ -64,13 +63,13 @@ DecoderOutput DecoderLMImpl::forward(const torch::Tensor& ids, DecoderState& sta
       state.length + ids.size(-1),
       " tokens do not fit into a state made for ",
       state.capacity);
-  auto output = run(ids, &state, /*documents=*/nullptr);
+  auto output = run(ids, &state, /*documents=*/{});
   state.length += ids.size(1);
   return output;
 }
 
 DecoderOutput DecoderLMImpl::run(
-    const torch::Tensor& ids, DecoderState* state, const DocumentStarts* documents) {
+    const torch::Tensor& ids, DecoderState* state, const torch::Tensor& documents) {
   TORCH_CHECK(
       ids.dim() == 2 && ids.scalar_type() == torch::kInt64,
       "DecoderLM: ids must be [B, S] int64, got ",
@@ -78,8 +77,9 @@ DecoderOutput DecoderLMImpl::run(
       " ",
       ids.scalar_type());
   const auto table_type = c10::promoteTypes(embedding->weight.scalar_type(), torch::kFloat32);
+  const auto starts = documents.defined() ? document_starts(documents) : DocumentStarts{};
   SequenceContext context;
-  context.documents = documents;
+  context.documents = documents.defined() ? &starts : nullptr;
   context.rotary = rotary_table(
       state == nullptr ? 0 : state->length,
       ids.size(1),

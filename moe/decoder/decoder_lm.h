@@ -35,8 +35,9 @@ class DecoderLMImpl : public torch::nn::Cloneable<DecoderLMImpl> {
   void reset_parameters();
   void pretty_print(std::ostream& stream) const override;
 
-  /// `ids` [B, S] int64. With `documents`, tokens of different documents do not see each other.
-  DecoderOutput forward(const torch::Tensor& ids, const DocumentStarts* documents = nullptr);
+  /// `ids` [B, S] int64. With `documents` [B, S] int64, the running number of each token's
+  /// document in its row, tokens of different documents do not see each other.
+  DecoderOutput forward(const torch::Tensor& ids, const torch::Tensor& documents = {});
 
   /// The same for ids that continue the tokens in `state`, which takes them in.
   DecoderOutput forward(const torch::Tensor& ids, DecoderState& state);
@@ -59,7 +60,7 @@ class DecoderLMImpl : public torch::nn::Cloneable<DecoderLMImpl> {
 
  private:
   DecoderOutput run(
-      const torch::Tensor& ids, DecoderState* state, const DocumentStarts* documents);
+      const torch::Tensor& ids, DecoderState* state, const torch::Tensor& documents);
 };
 
 TORCH_MODULE(DecoderLM);

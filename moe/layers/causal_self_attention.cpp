@@ -93,6 +93,21 @@ torch::Tensor attend_within_documents(
 
 } // namespace
 
+DocumentStarts document_starts(const torch::Tensor& documents) {
+  const auto ids = documents.to(torch::kCPU).contiguous(); // [B, S]
+  const auto id = ids.accessor<int64_t, 2>();
+  DocumentStarts result;
+  for (int64_t b = 0; b < ids.size(0); ++b) {
+    auto& starts = result.starts.emplace_back();
+    for (int64_t s = 0; s < ids.size(1); ++s) {
+      if (s == 0 || id[b][s] != id[b][s - 1]) {
+        starts.push_back(s);
+      }
+    }
+  }
+  return result;
+}
+
 torch::Tensor causal_attention(
     const torch::Tensor& queries,
     const torch::Tensor& keys,

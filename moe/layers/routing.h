@@ -14,4 +14,8 @@ struct Routing {
   torch::Tensor weights; ///< [T, K]: the factor of each chosen expert's output
 };
 
+/// How many rows each expert got: [E] int64, summing to T · K. With `token_mask` [T] bool, only
+/// tokens where it is true are counted.
+torch::Tensor expert_counts(const Routing& routing, const torch::Tensor& token_mask = {});
+
 } // namespace moe

@@ -25,6 +25,9 @@ struct DocumentStarts {
   std::vector<std::vector<int64_t>> starts;
 };
 
+/// Reads them off `documents` [B, S] int64, the running number of each token's document.
+DocumentStarts document_starts(const torch::Tensor& documents);
+
 /// What a mixer needs besides its input.
 struct SequenceContext {
   RotaryTable rotary;          ///< of the positions of this input

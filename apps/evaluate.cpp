@@ -1,0 +1,235 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "apps/command_line.h"
+#include "apps/exit_code.h"
+#include "apps/json_output.h"
+#include "apps/libtorch_support.h"
+#include "apps/model_arguments.h"
+#include "apps/output.h"
+#include "apps/status_line.h"
+#include "moe/data/encode_corpus.h"
+#include "moe/evaluation/evaluator.h"
+
+namespace {
+
+using namespace moe;
+
+struct Arguments {
+  ModelArguments model;
+  std::vector<std::string> data;
+  int64_t sequence_length = 0;
+  int64_t batch_size = 8;
+  int64_t max_tokens = 0;
+  bool document_mask = false;
+  bool json = false;
+};
+
+void add_arguments(CommandLine& line, Arguments& arguments) {
+  add_model_arguments(line, arguments.model);
+  line.add_flag(
+      "data",
+      arguments.data,
+      "Text to evaluate on as PATH or NAME=PATH: a file, a folder or JSONL; repeatable.",
+      "Data");
+  line.add_flag(
+      "sequence_length",
+      arguments.sequence_length,
+      "Tokens per window; 0 means the model's context length.",
+      "Data");
+  line.add_flag("batch_size", arguments.batch_size, "Windows per forward pass.", "Data");
+  line.add_flag(
+      "max_tokens", arguments.max_tokens, "Tokens per domain at most; 0 means all.", "Data");
+  line.add_flag(
+      "document_mask", arguments.document_mask, "Keep attention inside documents.", "Data");
+  line.add_flag("json", arguments.json, "Print one JSON object.", "Output");
+  line.set_footer("Example:\n  moe-evaluate runs/demo --data en=corpus/en-heldout");
+}
+
+/// A folder that is gone when the program ends.
+class TemporaryFolder {
+ public:
+  TemporaryFolder()
+      : path_(
+            std::filesystem::temp_directory_path() / fmt::format("moe-evaluate-{}", getpid())) {
+    std::filesystem::create_directories(path_);
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  std::string file(const std::string& name) const {
+    return (path_ / name).string();
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::vector<EvaluationDomain> encode_domains(
+    const Arguments& arguments, const LoadedModel& loaded, const TemporaryFolder& folder) {
+  const auto& options = loaded.model->options;
+  const int64_t length =
+      arguments.sequence_length > 0 ? arguments.sequence_length : options.context_length;
+  const auto sources = parse_data_sources(arguments.data);
+  const auto names = domains_of(sources);
+  std::vector<EvaluationDomain> domains;
+  for (size_t i = 0; i < names.size(); ++i) {
+    std::vector<DataSource> of_domain;
+    std::copy_if(
+        sources.begin(),
+        sources.end(),
+        std::back_inserter(of_domain),
+        [&](const DataSource& source) { return source.domain == names[i]; });
+    const auto path = folder.file(fmt::format("{}.tokens", i));
+    encode_documents(of_domain, Split::all, loaded.tokenizer, path);
+    const TokenFile tokens(path, loaded.tokenizer.vocab_size(), loaded.tokenizer.to_json());
+    domains.push_back(
+        {names[i],
+         EvaluationWindows(
+             tokens,
+             static_cast<int64_t>(i),
+             arguments.batch_size,
+             length,
+             arguments.max_tokens,
+             arguments.document_mask)});
+  }
+  return domains;
+}
+
+nlohmann::ordered_json score_json(const TextScore& score) {
+  return {
+      {"loss", score.loss},
+      {"loss_stderr", score.loss_stderr},
+      {"perplexity", score.perplexity},
+      {"bits_per_byte", score.bits_per_byte},
+      {"tokens", score.tokens},
+      {"bytes", score.bytes}};
+}
+
+nlohmann::ordered_json evaluation_json(const Evaluation& evaluation) {
+  auto result = score_json(evaluation.total);
+  result["domains"] = nlohmann::ordered_json::object();
+  for (const auto& [name, score] : evaluation.domains) {
+    result["domains"][name] = score_json(score);
+  }
+  result["routing"] = nlohmann::ordered_json::array();
+  for (const auto& layer : evaluation.routing) {
+    result["routing"].push_back(
+        {{"layer", layer.layer},
+         {"load", layer.load},
+         {"entropy", layer.entropy},
+         {"max_violation", layer.max_violation},
+         {"dead", layer.dead}});
+  }
+  return result;
+}
+
+std::string score_row(const std::string& name, const TextScore& score) {
+  return fmt::format(
+      "{:<12} {:>8.4f} ± {:<7.4f} {:>11.2f} {:>10.4f} {:>10} {:>10}\n",
+      name,
+      score.loss,
+      score.loss_stderr,
+      score.perplexity,
+      score.bits_per_byte,
+      score.tokens,
+      score.bytes);
+}
+
+std::string score_table(const Evaluation& evaluation) {
+  std::string table = fmt::format(
+      "{:<12} {:>8}   {:<7} {:>11} {:>10} {:>10} {:>10}\n",
+      "domain",
+      "loss",
+      "stderr",
+      "perplexity",
+      "bits/byte",
+      "tokens",
+      "bytes");
+  for (const auto& [name, score] : evaluation.domains) {
+    table += score_row(name, score);
+  }
+  return table + score_row("total", evaluation.total);
+}
+
+/// The load of each expert as one of eight bars: half of the mean, the mean, twice the mean,
+/// ...
+std::string load_bars(const std::vector<double>& load) {
+  static const char* const kBars[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  std::string bars;
+  for (const double share : load) {
+    const double relative = share * static_cast<double>(load.size());
+    bars += kBars[std::clamp(static_cast<int>(relative * 4.0), 0, 7)];
+  }
+  return bars;
+}
+
+std::string routing_table(const std::vector<LayerRouting>& routing) {
+  if (routing.empty()) {
+    return "";
+  }
+  std::string table = fmt::format(
+      "\n{:<6} {:>8} {:>14} {:>6}  {}\n",
+      "layer",
+      "entropy",
+      "max violation",
+      "dead",
+      "load by expert (▄ is the mean)");
+  for (const auto& layer : routing) {
+    table += fmt::format(
+        "{:<6} {:>8.4f} {:>14.3f} {:>5.0f}%  {}\n",
+        layer.layer,
+        layer.entropy,
+        layer.max_violation,
+        layer.dead * 100.0,
+        load_bars(layer.load));
+  }
+  return table;
+}
+
+void check_arguments(const Arguments& arguments) {
+  if (arguments.data.empty()) {
+    throw UsageError("--data: no text is given to evaluate on; --data NAME=PATH");
+  }
+  if (arguments.batch_size < 1) {
+    throw UsageError(
+        fmt::format("--batch-size: {} is not possible; at least 1", arguments.batch_size));
+  }
+  if (arguments.sequence_length < 0 || arguments.max_tokens < 0) {
+    throw UsageError("--sequence-length and --max-tokens: at least 0");
+  }
+}
+
+int evaluate_program(int argc, char** argv) {
+  Arguments arguments;
+  CommandLine line(
+      "moe-evaluate", "Measures how well a model predicts text.", libtorch_details);
+  add_arguments(line, arguments);
+  line.parse(argc, argv);
+  check_arguments(arguments);
+  const auto loaded = load_model(arguments.model);
+  const TemporaryFolder folder;
+  const auto evaluation = evaluate(loaded.model, encode_domains(arguments, loaded, folder));
+  write_stdout(
+      arguments.json ? json_line(evaluation_json(evaluation))
+                     : score_table(evaluation) + routing_table(evaluation.routing));
+  return exit_success;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  return moe::run_main(
+      "moe-evaluate",
+      [&] { return evaluate_program(argc, argv); },
+      moe::describe_libtorch_error);
+}

@@ -1,0 +1,158 @@
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "apps/command_line.h"
+#include "apps/exit_code.h"
+#include "apps/libtorch_support.h"
+#include "apps/process.h"
+#include "apps/progress.h"
+#include "apps/resume_options.h"
+#include "apps/signals.h"
+#include "moe/decoder/device.h"
+#include "moe/training/training_run.h"
+
+namespace {
+
+using namespace moe;
+
+struct Arguments {
+  DecoderOptions model;
+  TrainerOptions training;
+  std::string out;
+  int64_t stop_after = 0;
+  bool resume = false;
+  bool overwrite = false;
+};
+
+void add_arguments(CommandLine& line, Arguments& arguments) {
+  line.add_flag("out", arguments.out, "Folder of the run.", "Run");
+  line.add_flag("resume", arguments.resume, "Go on with the run in --out.", "Run");
+  line.add_flag("overwrite", arguments.overwrite, "Remove the run in --out first.", "Run");
+  line.add_flag(
+      "stop_after",
+      arguments.stop_after,
+      "Save and stop after this step; 0 for the last.",
+      "Run");
+  line.add_options(arguments.training, training_groups());
+  line.add_options(arguments.model, model_groups());
+  line.add_config();
+  line.set_footer(
+      "Example:\n"
+      "  moe-train --config models/nano.toml --data en=corpus/en --out runs/nano\n\n"
+      "The first SIGINT or SIGTERM finishes the step, saves and ends with 130 or 143; a "
+      "second\n"
+      "one ends at once. --resume goes on with either.");
+}
+
+/// Makes sure that the folder is free, or holds the run to go on with.
+void check_out(const Arguments& arguments) {
+  if (arguments.out.empty()) {
+    throw UsageError("--out: no folder is given for the run");
+  }
+  if (arguments.resume && arguments.overwrite) {
+    throw UsageError("--resume and --overwrite exclude each other");
+  }
+  const RunFolder folder(arguments.out);
+  if (arguments.resume && !folder.exists()) {
+    throw UsageError("--resume: there is no run in " + arguments.out);
+  }
+  if (!arguments.resume && !arguments.overwrite && folder.exists()) {
+    throw UsageError(
+        "--out: " + arguments.out + " already holds a run; --resume goes on with it, " +
+        "--overwrite removes it");
+  }
+}
+
+void check_data(const Arguments& arguments) {
+  if (arguments.training.data.empty()) {
+    throw UsageError("--data: no training text is given; --data NAME=PATH");
+  }
+}
+
+std::optional<double> largest_violation(const StepMetrics& metrics) {
+  std::optional<double> largest;
+  for (const auto& layer : metrics.moe) {
+    largest = std::max(largest.value_or(layer.max_violation), layer.max_violation);
+  }
+  return largest;
+}
+
+TrainingCallbacks callbacks(
+    const TrainerOptions& options, StatusLine& status, std::optional<Progress>& progress) {
+  TrainingCallbacks result;
+  result.log = [&status](const std::string& text) { status.log_line(text); };
+  result.on_step = [&](const StepMetrics& metrics) {
+    if (!progress) {
+      progress.emplace(status, metrics.step, options.steps, options.log_every);
+    }
+    progress->update(
+        {.step = metrics.step,
+         .loss = metrics.loss,
+         .tokens_per_s = metrics.tokens_per_s,
+         .max_violation = largest_violation(metrics)});
+    if (metrics.val_loss) {
+      status.log("step {}: validation loss {:.4f}", metrics.step, *metrics.val_loss);
+    }
+  };
+  result.should_stop = [] { return stop_signal() != 0; };
+  return result;
+}
+
+void log_model(StatusLine& status, const DecoderOptions& model) {
+  const auto count = count_parameters(model);
+  status.log(
+      "model: {:.2f}M parameters, {:.2f}M active per token",
+      static_cast<double>(count.total) / 1e6,
+      static_cast<double>(count.active) / 1e6);
+}
+
+int train(int argc, char** argv) {
+  Arguments arguments;
+  CommandLine line(
+      "moe-train", "Trains a mixture-of-experts language model.", libtorch_details);
+  add_arguments(line, arguments);
+  line.parse(argc, argv);
+  if (arguments.resume) {
+    check_out(arguments);
+    resume_options(line, RunFolder(arguments.out).config().string());
+  }
+  line.print_config_if_asked();
+  check_out(arguments);
+  check_data(arguments);
+  prepare_process();
+  install_stop_signals();
+  if (arguments.overwrite) {
+    RunFolder(arguments.out).clear();
+  }
+  StatusLine status;
+  std::optional<Progress> progress;
+  use_threads(arguments.training.threads);
+  status.log("{}", libtorch_details());
+  TrainingRun run(
+      arguments.out,
+      arguments.model,
+      arguments.training,
+      line.config_text(),
+      arguments.resume,
+      callbacks(arguments.training, status, progress));
+  log_model(status, run.trainer().model()->options);
+  const bool finished =
+      run.train(arguments.stop_after > 0 ? arguments.stop_after : arguments.training.steps);
+  if (progress) {
+    progress->finish();
+  }
+  status.log(
+      "{} step {} in {}",
+      finished ? "finished: saved" : "stopped: saved",
+      run.trainer().steps_done(),
+      arguments.out);
+  return stop_signal() != 0 && !finished ? signal_exit_code(stop_signal()) : exit_success;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  return moe::run_main(
+      "moe-train", [&] { return train(argc, argv); }, moe::describe_libtorch_error);
+}

@@ -1,0 +1,151 @@
+#include "moe/generation/generator.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "moe/data/tokenizer/stream_decoder.h"
+#include "moe/error.h"
+#include "moe/generation/sampler.h"
+#include "moe/generation/stop_text.h"
+
+namespace moe {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+/// The logits [V] of the token after `ids`, float32 on the CPU.
+torch::Tensor next_logits(DecoderLM& model, DecoderState& state, std::vector<int64_t> ids) {
+  const auto device = model->embedding->weight.device();
+  const auto input =
+      torch::from_blob(ids.data(), {1, static_cast<int64_t>(ids.size())}, torch::kInt64)
+          .to(device);
+  const auto hidden = model->forward(input, state).hidden; // [1, S, D]
+  return model->logits(hidden.select(1, -1)).squeeze(0).to(torch::kCPU, torch::kFloat32);
+}
+
+/// Turns ids into text that is handed out as soon as it is certain.
+class TextStream {
+ public:
+  TextStream(
+      const Tokenizer& tokenizer,
+      const SamplerOptions& options,
+      const TextCallback& on_text,
+      std::string& text)
+      : decoder_(tokenizer), stop_(options.stop), on_text_(on_text), text_(text) {}
+
+  /// Whether to go on.
+  bool push(int32_t id) {
+    return hand_out(stop_.push(decoder_.push(id))) && !stop_.found();
+  }
+
+  void finish() {
+    hand_out(stop_.push(decoder_.finish()));
+    hand_out(stop_.finish());
+  }
+
+ private:
+  bool hand_out(const std::string& piece) {
+    text_ += piece;
+    return piece.empty() || !on_text_ || on_text_(piece);
+  }
+
+  StreamDecoder decoder_;
+  StopText stop_;
+  const TextCallback& on_text_;
+  std::string& text_;
+};
+
+} // namespace
+
+std::string_view finish_reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::length:
+      return "length";
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::end_of_text:
+      return "end_of_text";
+  }
+  fail("finish reason: no name for value ", static_cast<int>(reason));
+}
+
+Generator::Generator(DecoderLM model, Tokenizer tokenizer)
+    : model_(std::move(model)), tokenizer_(std::move(tokenizer)) {}
+
+std::vector<int32_t> Generator::starting_ids(const std::vector<int32_t>& prompt) const {
+  auto ids = prompt;
+  if (ids.empty()) {
+    const auto end_of_text = tokenizer_.end_of_text();
+    check(
+        end_of_text.has_value(),
+        "prompt: it is empty, and the tokenizer has no end-of-text token to begin with");
+    ids.push_back(*end_of_text);
+  }
+  const auto context = model_->options.context_length;
+  check(
+      static_cast<int64_t>(ids.size()) < context,
+      "prompt: ",
+      ids.size(),
+      " tokens leave no room in the model's context of ",
+      context);
+  for (const int32_t id : ids) {
+    check(
+        id >= 0 && id < model_->options.vocab_size,
+        "prompt: the model has no token ",
+        id,
+        "; its vocabulary has ",
+        model_->options.vocab_size);
+  }
+  return ids;
+}
+
+Generation Generator::generate(
+    const std::vector<int32_t>& prompt,
+    const SamplerOptions& options,
+    const TextCallback& on_text) {
+  const torch::InferenceMode inference;
+  model_->eval();
+  auto history = starting_ids(prompt);
+  const auto prompt_tokens = static_cast<int64_t>(history.size());
+  const int64_t room = model_->options.context_length - prompt_tokens;
+  const int64_t limit = std::min(options.max_new_tokens, room);
+  Sampler sampler(options);
+  Generation generation;
+  generation.prompt_tokens = prompt_tokens;
+  generation.context_full = limit < options.max_new_tokens;
+  TextStream stream(tokenizer_, options, on_text, generation.text);
+  auto state = model_->make_state(/*batch_size=*/1, prompt_tokens + limit);
+  std::vector<int64_t> input(history.begin(), history.end());
+  auto begin = Clock::now();
+  for (int64_t i = 0; i < limit; ++i) {
+    auto logits = next_logits(model_, state, input).contiguous().clone();
+    if (i == 0) {
+      generation.prefill_seconds = seconds_since(begin);
+      begin = Clock::now();
+    }
+    const int32_t id = sampler.sample(
+        {logits.mutable_data_ptr<float>(), static_cast<size_t>(logits.numel())}, history);
+    generation.ids.push_back(id);
+    history.push_back(id);
+    input = {id};
+    if (tokenizer_.end_of_text() == id && !options.ignore_end_of_text) {
+      generation.finish = FinishReason::end_of_text;
+      break;
+    }
+    if (!stream.push(id)) {
+      generation.finish = FinishReason::stop;
+      break;
+    }
+  }
+  generation.decode_seconds = seconds_since(begin);
+  generation.context_full =
+      generation.context_full && generation.finish == FinishReason::length;
+  stream.finish();
+  return generation;
+}
+
+} // namespace moe

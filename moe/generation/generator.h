@@ -1,0 +1,66 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "moe/data/tokenizer/tokenizer.h"
+#include "moe/decoder/decoder_lm.h"
+#include "moe/generation/sampler_options.h"
+
+namespace moe {
+
+/// Why a text ended.
+enum class FinishReason {
+  length,      ///< `max_new_tokens`, or the end of the model's context
+  stop,        ///< one of the stop texts, or the caller asked for it
+  end_of_text, ///< the end-of-text token
+};
+
+/// "length", "stop" or "end_of_text".
+std::string_view finish_reason_name(FinishReason reason);
+
+/// A text that a model wrote.
+struct Generation {
+  std::string text;         ///< without the prompt and without a stop text
+  std::vector<int32_t> ids; ///< the new tokens, an end-of-text token included
+  FinishReason finish = FinishReason::length;
+  bool context_full = false; ///< ended because the model's context was full
+  int64_t prompt_tokens = 0;
+  double prefill_seconds = 0.0; ///< until the logits of the first new token
+  double decode_seconds = 0.0;  ///< for the others
+};
+
+/// Receives each piece of text as soon as it is certain, always whole characters. Returns
+/// whether to go on.
+using TextCallback = std::function<bool(std::string_view)>;
+
+/// Writes on from prompts, with one pass over the prompt and then one token at a time from the
+/// keys and values of the tokens before it.
+///
+/// Example:
+/// ```
+/// Generator generator(model, tokenizer);
+/// Generation text = generator.generate(tokenizer.encode("Der Kernel"), SamplerOptions{});
+/// ```
+class Generator {
+ public:
+  Generator(DecoderLM model, Tokenizer tokenizer);
+
+  /// Writes on from `prompt`; an empty one begins a document: it stands for the end-of-text
+  /// token. Stops at the end of the model's context. Throws `Error` for a prompt that does not
+  /// leave room for one token, or ids that the model does not have.
+  Generation generate(
+      const std::vector<int32_t>& prompt,
+      const SamplerOptions& options,
+      const TextCallback& on_text = {});
+
+ private:
+  std::vector<int32_t> starting_ids(const std::vector<int32_t>& prompt) const;
+
+  DecoderLM model_;
+  Tokenizer tokenizer_;
+};
+
+} // namespace moe

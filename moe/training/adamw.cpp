@@ -1,0 +1,131 @@
+#include "moe/training/adamw.h"
+
+#include <ATen/Parallel.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "moe/training/adamw_kernel.h"
+
+namespace moe {
+namespace {
+
+/// Elements per task: small enough to spread over threads, large enough to stream.
+constexpr int64_t kChunk = 1 << 15;
+
+bool is_decayed(const std::string& name, const torch::Tensor& parameter) {
+  return parameter.dim() > 1 && !name.ends_with("bias");
+}
+
+bool on_cpu_in_float32(const torch::Tensor& tensor) {
+  return tensor.is_cpu() && tensor.scalar_type() == torch::kFloat32 && tensor.is_contiguous();
+}
+
+/// Σ gradient², added up chunk by chunk in a fixed order.
+double sum_of_squares(const torch::Tensor& gradient) {
+  if (!on_cpu_in_float32(gradient)) {
+    return gradient.to(torch::kFloat64).square().sum().item<double>();
+  }
+  const float* values = gradient.const_data_ptr<float>();
+  const int64_t size = gradient.numel();
+  std::vector<double> sums((size + kChunk - 1) / kChunk);
+  at::parallel_for(0, static_cast<int64_t>(sums.size()), 1, [&](int64_t first, int64_t last) {
+    for (int64_t chunk = first; chunk < last; ++chunk) {
+      const int64_t begin = chunk * kChunk;
+      sums[chunk] = squared_sum(values + begin, std::min(kChunk, size - begin));
+    }
+  });
+  double sum = 0.0;
+  for (const double part : sums) {
+    sum += part;
+  }
+  return sum;
+}
+
+void step_by_kernel(
+    AdamW::Slot& slot, const torch::Tensor& gradient, const AdamWStep& constants) {
+  float* parameter = slot.parameter.mutable_data_ptr<float>();
+  float* exp_avg = slot.exp_avg.mutable_data_ptr<float>();
+  float* exp_avg_sq = slot.exp_avg_sq.mutable_data_ptr<float>();
+  const float* values = gradient.const_data_ptr<float>();
+  at::parallel_for(0, gradient.numel(), kChunk, [&](int64_t begin, int64_t end) {
+    adamw_step(
+        parameter + begin,
+        exp_avg + begin,
+        exp_avg_sq + begin,
+        values + begin,
+        end - begin,
+        constants);
+  });
+}
+
+void step_by_operations(
+    AdamW::Slot& slot, const torch::Tensor& raw_gradient, const AdamWStep& constants) {
+  const auto gradient = raw_gradient.to(torch::kFloat32) * constants.gradient_scale;
+  slot.exp_avg.lerp_(gradient, 1.0 - constants.beta1);
+  slot.exp_avg_sq.mul_(constants.beta2).addcmul_(gradient, gradient, 1.0 - constants.beta2);
+  const auto denominator =
+      (slot.exp_avg_sq.sqrt() * constants.inverse_sqrt_correction2).add_(constants.epsilon);
+  slot.parameter.mul_(constants.keep);
+  slot.parameter.sub_(slot.exp_avg / denominator * constants.step_size);
+}
+
+} // namespace
+
+AdamW::AdamW(
+    const std::vector<std::pair<std::string, torch::Tensor>>& parameters,
+    const AdamWOptions& options)
+    : options_(options) {
+  for (const auto& [name, parameter] : parameters) {
+    const auto zeros = [&] {
+      return torch::zeros_like(
+          parameter, torch::TensorOptions().dtype(torch::kFloat32).requires_grad(false));
+    };
+    slots_.push_back({name, parameter, zeros(), zeros(), is_decayed(name, parameter)});
+  }
+}
+
+double AdamW::gradient_norm() const {
+  double sum = 0.0;
+  for (const auto& slot : slots_) {
+    if (slot.parameter.grad().defined()) {
+      sum += sum_of_squares(slot.parameter.grad().detach());
+    }
+  }
+  return std::sqrt(sum);
+}
+
+void AdamW::step(double lr, double gradient_scale) {
+  const torch::NoGradGuard no_grad;
+  ++steps;
+  const auto count = static_cast<double>(steps);
+  AdamWStep constants;
+  constants.beta1 = static_cast<float>(options_.beta1);
+  constants.beta2 = static_cast<float>(options_.beta2);
+  constants.epsilon = static_cast<float>(options_.epsilon);
+  constants.gradient_scale = static_cast<float>(gradient_scale);
+  constants.step_size = static_cast<float>(lr / (1.0 - std::pow(options_.beta1, count)));
+  constants.inverse_sqrt_correction2 =
+      static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options_.beta2, count)));
+  for (auto& slot : slots_) {
+    const auto gradient = slot.parameter.grad();
+    if (!gradient.defined()) {
+      continue;
+    }
+    constants.keep = static_cast<float>(slot.decays ? 1.0 - lr * options_.weight_decay : 1.0);
+    if (on_cpu_in_float32(slot.parameter) && on_cpu_in_float32(gradient)) {
+      step_by_kernel(slot, gradient, constants);
+    } else {
+      step_by_operations(slot, gradient, constants);
+    }
+  }
+}
+
+void AdamW::clear_gradients() {
+  for (auto& slot : slots_) {
+    slot.parameter.mutable_grad() = torch::Tensor();
+  }
+}
+
+} // namespace moe

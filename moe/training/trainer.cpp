@@ -1,0 +1,197 @@
+#include "moe/training/trainer.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "moe/decoder/device.h"
+#include "moe/decoder/next_token_loss.h"
+#include "moe/error.h"
+#include "moe/training/autocast_guard.h"
+#include "moe/training/losses.h"
+#include "moe/training/schedule.h"
+
+namespace moe {
+namespace {
+
+AdamWOptions optimizer_options(const TrainerOptions& options) {
+  return {
+      .beta1 = options.beta1,
+      .beta2 = options.beta2,
+      .epsilon = options.epsilon,
+      .weight_decay = options.weight_decay};
+}
+
+DecoderLM on_device(DecoderLM model, const std::string& device) {
+  model->to(find_device(device));
+  return model;
+}
+
+double tokens_that_count(const std::vector<Batch>& batches) {
+  double count = 0.0;
+  for (const auto& batch : batches) {
+    count += batch.loss_mask.defined() ? batch.loss_mask.sum().item<double>()
+                                       : static_cast<double>(batch.targets.numel());
+  }
+  return count;
+}
+
+std::vector<int64_t> to_vector(const torch::Tensor& counts) {
+  const auto host = counts.to(torch::kCPU).contiguous();
+  const int64_t* first = host.const_data_ptr<int64_t>();
+  return {first, first + host.numel()};
+}
+
+void copy_moment(torch::Tensor destination, const StateDict& saved, const std::string& name) {
+  const auto* source = saved.find(name);
+  check(source != nullptr, "training state: there is no ", name);
+  check(
+      source->sizes() == destination.sizes(),
+      "training state: ",
+      name,
+      " has the shape ",
+      source->sizes(),
+      ", the model needs ",
+      destination.sizes());
+  const torch::NoGradGuard no_grad;
+  destination.copy_(*source);
+}
+
+} // namespace
+
+/// What a step adds up over its batches.
+struct Trainer::Sums {
+  torch::Tensor loss;
+  torch::Tensor load_balancing_loss;
+  torch::Tensor router_z_loss;
+  std::vector<torch::Tensor> counts; // per MoE layer: [E]
+
+  static void add(torch::Tensor& sum, const torch::Tensor& value) {
+    sum = sum.defined() ? sum + value.detach() : value.detach();
+  }
+};
+
+Trainer::Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& options)
+    : model_(on_device(std::move(model), options.device)),
+      data_(std::move(data)),
+      options_(options),
+      device_(find_device(options.device)),
+      optimizer_(model_->named_parameters().pairs(), optimizer_options(options)) {
+  validate(options_);
+  data_.check_sequence_length(options_.sequence_length);
+  model_->train();
+}
+
+void Trainer::accumulate(const Batch& batch, double normalizer, Sums& sums) {
+  const AutocastGuard autocast(device_.type(), find_dtype(options_.dtype));
+  const auto output = model_->forward(batch.inputs, batch.documents);
+  const auto loss = next_token_loss(
+      output.hidden, model_->head_weight(), batch.targets, batch.loss_mask, normalizer);
+  auto objective = loss;
+  Sums::add(sums.loss, loss);
+  if (!output.routing.empty()) {
+    const double share = 1.0 / static_cast<double>(options_.accumulation_steps);
+    const auto balance = load_balancing_loss(output.routing) * share;
+    const auto z = router_z_loss(output.routing) * share;
+    objective =
+        objective + balance * options_.load_balancing_weight + z * options_.router_z_weight;
+    Sums::add(sums.load_balancing_loss, balance);
+    Sums::add(sums.router_z_loss, z);
+    sums.counts.resize(output.routing.size());
+    for (size_t i = 0; i < output.routing.size(); ++i) {
+      Sums::add(sums.counts[i], expert_counts(output.routing[i]));
+    }
+  }
+  objective.backward();
+}
+
+bool Trainer::is_finite_or_fail(const char* what, double value) const {
+  if (std::isfinite(value)) {
+    return true;
+  }
+  check(
+      options_.on_nonfinite == "skip",
+      "step ",
+      steps_done_ + 1,
+      ": the ",
+      what,
+      " is ",
+      value,
+      "; lower lr or max_grad_norm, or set on_nonfinite to skip such steps");
+  return false;
+}
+
+StepMetrics Trainer::step() {
+  const auto begin = std::chrono::steady_clock::now();
+  std::vector<Batch> batches;
+  for (int64_t i = 0; i < options_.accumulation_steps; ++i) {
+    const int64_t index = steps_done_ * options_.accumulation_steps + i;
+    batches.push_back(
+        data_.batch(index, options_.batch_size, options_.sequence_length).to(device_));
+  }
+  const double normalizer = tokens_that_count(batches);
+  Sums sums;
+  for (const auto& batch : batches) {
+    accumulate(batch, normalizer, sums);
+  }
+  StepMetrics metrics;
+  metrics.step = steps_done_ + 1;
+  metrics.loss = sums.loss.item<double>();
+  metrics.lr = learning_rate(metrics.step, options_);
+  metrics.grad_norm = optimizer_.gradient_norm();
+  if (is_finite_or_fail("loss", metrics.loss) &&
+      is_finite_or_fail("gradient norm", metrics.grad_norm)) {
+    const bool clip =
+        options_.max_grad_norm > 0.0 && metrics.grad_norm > options_.max_grad_norm;
+    optimizer_.step(metrics.lr, clip ? options_.max_grad_norm / metrics.grad_norm : 1.0);
+  } else {
+    ++steps_skipped_;
+  }
+  optimizer_.clear_gradients();
+  ++steps_done_;
+  const int64_t step_tokens =
+      options_.accumulation_steps * options_.batch_size * options_.sequence_length;
+  tokens_ += step_tokens;
+  metrics.tokens = tokens_;
+  if (sums.load_balancing_loss.defined()) {
+    metrics.load_balancing_loss = sums.load_balancing_loss.item<double>();
+    metrics.router_z_loss = sums.router_z_loss.item<double>();
+    const auto layers = moe_layers(model_->options);
+    for (size_t i = 0; i < layers.size(); ++i) {
+      metrics.moe.push_back(layer_routing(layers[i], to_vector(sums.counts[i])));
+    }
+  }
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+  metrics.tokens_per_s = static_cast<double>(step_tokens) / elapsed.count();
+  return metrics;
+}
+
+TrainingState Trainer::state() const {
+  TrainingState state;
+  state.step = steps_done_;
+  state.tokens = tokens_;
+  state.counters["optimizer_steps"] = optimizer_.steps;
+  state.counters["skipped_steps"] = steps_skipped_;
+  for (const auto& slot : optimizer_.slots()) {
+    state.optimizer.insert("exp_avg/" + slot.name, slot.exp_avg);
+    state.optimizer.insert("exp_avg_sq/" + slot.name, slot.exp_avg_sq);
+  }
+  return state;
+}
+
+void Trainer::restore(const TrainingState& state) {
+  for (const auto& slot : optimizer_.slots()) {
+    copy_moment(slot.exp_avg, state.optimizer, "exp_avg/" + slot.name);
+    copy_moment(slot.exp_avg_sq, state.optimizer, "exp_avg_sq/" + slot.name);
+  }
+  const auto counter = [&](const std::string& name) {
+    const auto found = state.counters.find(name);
+    check(found != state.counters.end(), "training state: there is no counter ", name);
+    return found->second;
+  };
+  optimizer_.steps = counter("optimizer_steps");
+  steps_skipped_ = counter("skipped_steps");
+  steps_done_ = state.step;
+  tokens_ = state.tokens;
+}
+
+} // namespace moe

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "moe/checkpoint/training_state.h"
+#include "moe/data/token_dataset.h"
+#include "moe/decoder/decoder_lm.h"
+#include "moe/training/adamw.h"
+#include "moe/training/metrics.h"
+#include "moe/training/trainer_options.h"
+
+namespace moe {
+
+/// Trains a model, one optimizer step at a time. Batch, learning rate and everything else of a
+/// step are functions of its number, so weights, moments and that number are all there is to
+/// save.
+///
+/// Example:
+/// ```
+/// Trainer trainer(model, dataset, options);
+/// while (trainer.steps_done() < options.steps) {
+///   StepMetrics metrics = trainer.step();
+/// }
+/// ```
+class Trainer {
+ public:
+  /// Moves `model` to the device of the options. Throws `Error` for impossible options, a
+  /// device that is not there, or data too short for one sequence.
+  Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& options);
+
+  /// Does the next step:
+  ///
+  /// 1. forward and backward over `accumulation_steps` batches; the loss is the mean
+  /// cross-entropy
+  ///    plus the weighted load balancing and z losses;
+  /// 2. gradient norm; a loss or norm that is not finite throws `Error`, or skips the update if
+  ///    `on_nonfinite` is `skip`;
+  /// 3. clipping and the AdamW update at the learning rate of this step.
+  StepMetrics step();
+
+  int64_t steps_done() const {
+    return steps_done_;
+  }
+  /// Steps whose update was skipped because something was not finite.
+  int64_t steps_skipped() const {
+    return steps_skipped_;
+  }
+  DecoderLM model() const {
+    return model_;
+  }
+
+  /// Step number, tokens and moments; the other fields are the caller's.
+  TrainingState state() const;
+
+  /// Goes on where `state` was taken. Throws `Error` when it is of another model.
+  void restore(const TrainingState& state);
+
+ private:
+  struct Sums;
+  void accumulate(const Batch& batch, double normalizer, Sums& sums);
+  bool is_finite_or_fail(const char* what, double value) const;
+
+  DecoderLM model_;
+  TokenDataset data_;
+  TrainerOptions options_;
+  torch::Device device_;
+  AdamW optimizer_;
+  int64_t steps_done_ = 0;
+  int64_t steps_skipped_ = 0;
+  int64_t tokens_ = 0;
+};
+
+} // namespace moe

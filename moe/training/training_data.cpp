@@ -1,0 +1,152 @@
+#include "moe/training/training_data.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "moe/checkpoint/atomic_file.h"
+#include "moe/data/encode_corpus.h"
+#include "moe/data/mixture.h"
+#include "moe/data/sha256.h"
+#include "moe/error.h"
+
+namespace moe {
+namespace {
+
+using nlohmann::json;
+
+/// What the files are made from; they are made again when it changes.
+std::string data_key(const TrainerOptions& options, const Tokenizer& tokenizer) {
+  return json{
+      {"data", options.data},
+      {"val_data", options.val_data},
+      {"tokenizer", to_hex(sha256(tokenizer.to_json()))}}
+      .dump();
+}
+
+/// The fingerprint in the record at `path` if the files that it describes are still right.
+std::string recorded_fingerprint(const std::filesystem::path& path, const std::string& key) {
+  if (!std::filesystem::exists(path)) {
+    return "";
+  }
+  const auto record = json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
+  if (!record.is_object() || record.value("key", "") != key) {
+    return "";
+  }
+  return record.value("fingerprint", "");
+}
+
+std::vector<DataSource> sources_of(
+    const std::vector<DataSource>& sources, const std::string& domain) {
+  std::vector<DataSource> chosen;
+  std::copy_if(
+      sources.begin(),
+      sources.end(),
+      std::back_inserter(chosen),
+      [&](const DataSource& source) { return source.domain == domain; });
+  return chosen;
+}
+
+std::string describe(const EncodedCorpus& corpus) {
+  std::ostringstream text;
+  text << corpus.documents << (corpus.documents == 1 ? " document, " : " documents, ")
+       << corpus.tokens << " tokens, " << corpus.text_bytes << " bytes";
+  return text.str();
+}
+
+/// The held-out text of each training domain: its own 5 %, or what `val_data` says.
+struct HeldOut {
+  std::vector<DataSource> sources;
+  Split split;
+};
+
+HeldOut held_out_sources(
+    const TrainerOptions& options,
+    const std::vector<DataSource>& training,
+    const std::string& domain) {
+  if (options.val_data.empty()) {
+    return {sources_of(training, domain), Split::held_out};
+  }
+  return {sources_of(parse_data_sources(options.val_data), domain), Split::all};
+}
+
+} // namespace
+
+Tokenizer make_run_tokenizer(const TrainerOptions& options) {
+  const auto split = options.val_data.empty() ? Split::training : Split::all;
+  return make_tokenizer(
+      options.tokenizer, [&](const std::function<void(std::string_view)>& visit) {
+        for (const auto& source : parse_data_sources(options.data)) {
+          for_each_document(
+              source, split, [&](const Document& document) { visit(document.text); });
+        }
+      });
+}
+
+TrainingData prepare_training_data(
+    const std::filesystem::path& folder,
+    const TrainerOptions& options,
+    const Tokenizer& tokenizer,
+    const LogCallback& log) {
+  check(!options.data.empty(), "data: no training text is given; --data NAME=PATH");
+  const auto training = parse_data_sources(options.data);
+  const auto domains = domains_of(training);
+  for (const auto& domain : domains_of(parse_data_sources(options.val_data))) {
+    check(
+        std::find(domains.begin(), domains.end(), domain) != domains.end(),
+        "val_data: the domain '",
+        domain,
+        "' has no training text");
+  }
+  std::filesystem::create_directories(folder);
+  const auto record_path = folder / "data.json";
+  const auto key = data_key(options, tokenizer);
+  auto fingerprint = recorded_fingerprint(record_path, key);
+  const bool encode = fingerprint.empty();
+  const auto training_split = options.val_data.empty() ? Split::training : Split::all;
+  TrainingData result;
+  Sha256 hash;
+  for (const auto& domain : domains) {
+    const auto training_path = (folder / (domain + ".train.tokens")).string();
+    const auto held_out_path = (folder / (domain + ".held_out.tokens")).string();
+    const auto held_out = held_out_sources(options, training, domain);
+    check(
+        !held_out.sources.empty(), "val_data: the domain '", domain, "' has no held-out text");
+    if (encode) {
+      const auto corpus = encode_documents(
+          sources_of(training, domain), training_split, tokenizer, training_path);
+      const auto held_out_corpus =
+          encode_documents(held_out.sources, held_out.split, tokenizer, held_out_path);
+      hash.update(domain + ' ' + corpus.sha256 + ' ' + held_out_corpus.sha256 + '\n');
+      log(domain + ": " + describe(corpus) + "; held out " + describe(held_out_corpus));
+    }
+    const auto json = tokenizer.to_json();
+    result.domains.push_back(
+        {domain,
+         TokenFile(training_path, tokenizer.vocab_size(), json),
+         TokenFile(held_out_path, tokenizer.vocab_size(), json)});
+  }
+  if (encode) {
+    fingerprint = to_hex(hash.digest());
+    write_file_atomically(
+        record_path, json{{"key", key}, {"fingerprint", fingerprint}}.dump(1) + "\n");
+  }
+  result.fingerprint = fingerprint;
+  return result;
+}
+
+TokenDataset training_dataset(const TrainingData& data, const TrainerOptions& options) {
+  std::vector<TokenDomain> domains;
+  std::vector<std::string> names;
+  for (const auto& domain : data.domains) {
+    domains.push_back({domain.name, domain.training});
+    names.push_back(domain.name);
+  }
+  return TokenDataset(
+      std::move(domains),
+      parse_mixture(options.mix, names),
+      options.seed,
+      options.document_mask);
+}
+
+} // namespace moe

@@ -1,0 +1,215 @@
+#include "moe/training/training_run.h"
+
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "moe/checkpoint/atomic_file.h"
+#include "moe/checkpoint/atomic_folder.h"
+#include "moe/checkpoint/model_folder.h"
+#include "moe/decoder/device.h"
+#include "moe/error.h"
+
+namespace moe {
+namespace {
+
+/// Sequences per batch of an evaluation.
+constexpr int64_t kEvaluationBatch = 8;
+
+DecoderOptions with_vocabulary(DecoderOptions model, const Tokenizer& tokenizer) {
+  if (model.vocab_size == 0) {
+    model.vocab_size = tokenizer.vocab_size();
+  }
+  check(
+      model.vocab_size >= tokenizer.vocab_size(),
+      "vocab_size: ",
+      model.vocab_size,
+      " is less than the tokenizer's ",
+      tokenizer.vocab_size());
+  return model;
+}
+
+void check_sequence(const DecoderOptions& model, const TrainerOptions& options) {
+  check(
+      options.sequence_length <= model.context_length,
+      "sequence_length: ",
+      options.sequence_length,
+      " is more than the model's context_length (",
+      model.context_length,
+      ")");
+}
+
+} // namespace
+
+TrainingRun::TrainingRun(
+    const std::filesystem::path& folder,
+    const DecoderOptions& model,
+    const TrainerOptions& options,
+    const std::string& config_text,
+    bool resume_run,
+    TrainingCallbacks callbacks)
+    : folder_(folder),
+      options_(options),
+      config_text_(config_text),
+      callbacks_(std::move(callbacks)),
+      threads_(use_threads(options.threads)) {
+  validate(options_);
+  find_device(options_.device);
+  if (resume_run) {
+    resume();
+  } else {
+    start(model);
+  }
+  write_file_atomically(folder_.config(), config_text_);
+  metrics_.emplace(folder_.metrics(), trainer_->steps_done());
+  board_.emplace(folder_.root(), trainer_->steps_done() + 1);
+}
+
+void TrainingRun::start(const DecoderOptions& model) {
+  callbacks_.log("tokenizer: " + options_.tokenizer);
+  tokenizer_ = make_run_tokenizer(options_);
+  const auto complete = with_vocabulary(model, *tokenizer_);
+  validate(complete);
+  check_sequence(complete, options_);
+  folder_.create();
+  data_ = prepare_training_data(folder_.root() / "data", options_, *tokenizer_, callbacks_.log);
+  torch::manual_seed(options_.seed);
+  trainer_.emplace(DecoderLM(complete), training_dataset(data_, options_), options_);
+}
+
+void TrainingRun::resume() {
+  const auto found = folder_.find_resumable();
+  for (const auto& warning : found.warnings) {
+    callbacks_.log("warning: " + warning);
+  }
+  folder_.create();
+  const ModelFolder saved(found.folder);
+  const auto state = load_training_state(found.folder);
+  check_sequence(saved.options(), options_);
+  tokenizer_ = Tokenizer::load(found.folder);
+  data_ = prepare_training_data(folder_.root() / "data", options_, *tokenizer_, callbacks_.log);
+  check(
+      data_.fingerprint == state.data_fingerprint,
+      "resume: the training text has changed since ",
+      found.folder.string(),
+      " was saved; start a new run");
+  DecoderLM model(saved.options());
+  saved.load_into(*model);
+  trainer_.emplace(model, training_dataset(data_, options_), options_);
+  trainer_->restore(state);
+  best_loss_ = state.best_validation_loss;
+  best_step_ = state.best_step;
+  saved_step_ = state.step;
+  note_differences(state);
+  callbacks_.log("resuming after step " + std::to_string(state.step));
+}
+
+void TrainingRun::note_differences(const TrainingState& state) const {
+  const auto note = [this](const char* what, const auto& then, const auto& now) {
+    if (then != now) {
+      std::ostringstream text;
+      text << "warning: " << what << " was " << then << " and is " << now
+           << "; the run goes on, but not bit for bit as it would have";
+      callbacks_.log(text.str());
+    }
+  };
+  note("LibTorch", state.libtorch_version, std::string(TORCH_VERSION));
+  note("the number of threads", state.threads, threads_);
+  note("the processor's instruction set", state.cpu_capability, at::get_cpu_capability());
+  note("the device", state.device, options_.device);
+}
+
+bool TrainingRun::train(int64_t stop_after) {
+  const int64_t end = std::min(stop_after, options_.steps);
+  bool stop = false;
+  while (!stop && trainer_->steps_done() < end) {
+    auto metrics = trainer_->step();
+    after_step(metrics);
+    stop = callbacks_.should_stop();
+  }
+  if (saved_step_ != trainer_->steps_done()) {
+    save(/*is_best=*/false);
+  }
+  return trainer_->steps_done() >= options_.steps;
+}
+
+void TrainingRun::after_step(StepMetrics& metrics) {
+  const auto due = [&](int64_t every) { return every > 0 && metrics.step % every == 0; };
+  const bool is_last = metrics.step == options_.steps;
+  bool is_best = false;
+  if (is_last || due(options_.eval_every)) {
+    metrics.val_loss = evaluate_held_out();
+    is_best = std::isfinite(*metrics.val_loss) &&
+        (!best_loss_ || *metrics.val_loss < *best_loss_);
+  }
+  metrics_->append(metrics);
+  board_->append(metrics.step, metrics_scalars(metrics));
+  callbacks_.on_step(metrics);
+  if (is_best) {
+    best_loss_ = metrics.val_loss;
+    best_step_ = metrics.step;
+  }
+  if (is_best || is_last || due(options_.checkpoint_every)) {
+    save(is_best);
+  }
+}
+
+double TrainingRun::evaluate_held_out() {
+  const auto count = static_cast<int64_t>(data_.domains.size());
+  const int64_t tokens_per_domain = std::max<int64_t>(1, options_.eval_tokens / count);
+  std::vector<EvaluationDomain> domains;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto& domain = data_.domains[i];
+    domains.push_back(
+        {domain.name,
+         EvaluationWindows(
+             domain.held_out,
+             i,
+             kEvaluationBatch,
+             options_.sequence_length,
+             tokens_per_domain,
+             options_.document_mask)});
+  }
+  evaluation_ = evaluate(trainer_->model(), domains);
+  return evaluation_->total.loss;
+}
+
+void TrainingRun::save(bool is_best) {
+  const int64_t step = trainer_->steps_done();
+  const auto model = trainer_->model();
+  ModelExtras extras;
+  extras.tokenizer_json = tokenizer_->to_json();
+  extras.end_of_text_id = tokenizer_->end_of_text();
+  extras.load_balancing_weight = options_.load_balancing_weight;
+  auto state = trainer_->state();
+  state.seed = options_.seed;
+  state.best_validation_loss = best_loss_;
+  state.best_step = best_step_;
+  state.options = config_text_;
+  state.data_fingerprint = data_.fingerprint;
+  state.libtorch_version = TORCH_VERSION;
+  state.dtype = options_.dtype;
+  state.device = options_.device;
+  state.cpu_capability = at::get_cpu_capability();
+  state.threads = threads_;
+  AtomicFolder checkpoint(folder_.checkpoint(step));
+  for (const auto& notice :
+       write_model_files(checkpoint.path(), model->options, state_dict(*model), extras)) {
+    if (saved_step_ < 0) {
+      callbacks_.log("note: " + notice);
+    }
+  }
+  save_training_state(checkpoint.path(), state);
+  checkpoint.commit();
+  folder_.set_last(step);
+  if (is_best) {
+    folder_.set_best(step);
+  }
+  folder_.prune(options_.keep_checkpoints);
+  saved_step_ = step;
+}
+
+} // namespace moe

@@ -1,0 +1,241 @@
+#include "moe/layers/sparse_moe_block.h"
+
+#include <ATen/autocast_mode.h>
+
+#include "moe/training/losses.h"
+#include "tests/support/gradient_check.h"
+#include "tests/support/module_contract.h"
+
+using namespace moe;
+using namespace moe::testing;
+
+namespace {
+
+/// Every expert on every token, masked, weighted and summed: slow and obvious.
+torch::Tensor every_expert_on_every_token(
+    SparseMoEBlock& block, const torch::Tensor& tokens, const Routing& routing) {
+  auto output = torch::zeros_like(tokens);
+  for (int64_t e = 0; e < block->options.num_experts(); ++e) {
+    const auto chosen = (routing.experts == e).to(routing.weights.scalar_type()); // [T, K]
+    const auto weight = (routing.weights * chosen).sum(1, /*keepdim=*/true);
+    output = output + weight * block->expert(e)(tokens);
+  }
+  return output;
+}
+
+/// Sends every token to experts 0 to K - 1.
+void route_all_to_the_first(SparseMoEBlock& block) {
+  const torch::NoGradGuard no_grad;
+  block->router->weight.zero_();
+  block->router->weight.slice(0, 0, block->options.experts_per_token()).fill_(1.0);
+}
+
+} // namespace
+
+TEST_CASE("SparseMoEBlock: equals every expert on every token, masked and summed", "[layers]") {
+  const auto [experts, k] = GENERATE(table<int64_t, int64_t>(
+      {{1, 1}, {4, 1}, {4, 2}, {4, 4}, {16, 3}, {5, 5}}));
+  const auto tokens = GENERATE(as<int64_t>(), 0, 1, 7, 33);
+  const auto type = GENERATE(torch::kFloat32, torch::kFloat64);
+  const bool all_to_one = GENERATE(false, true);
+  CAPTURE(experts, k, tokens, type, all_to_one);
+  torch::manual_seed(1);
+  SparseMoEBlock block(SparseMoEBlockOptions(/*model_dim=*/20, experts)
+                           .experts_per_token(k)
+                           .expert_dim(24)
+                           .initializer_range(0.5)
+                           .output_initializer_range(0.5));
+  if (all_to_one) {
+    route_all_to_the_first(block);
+  }
+  block->to(type);
+  const double tolerance = type == torch::kFloat32 ? 2e-5 : 1e-12;
+  auto input = torch::randn({tokens, 20}, torch::TensorOptions(type)).abs();
+  input.requires_grad_();
+  const auto upstream = torch::randn({tokens, 20}, torch::TensorOptions(type));
+
+  const auto result = block->forward_with_routing(input);
+  const auto inputs = [&] {
+    std::vector<torch::Tensor> all{input};
+    for (const auto& parameter : block->parameters()) {
+      all.push_back(parameter);
+    }
+    return all;
+  }();
+  const auto gradients = torch::autograd::grad(
+      {(result.output * upstream).sum()}, inputs, {}, /*retain_graph=*/true);
+  const auto reference = every_expert_on_every_token(block, input, result.routing);
+  const auto expected = torch::autograd::grad(
+      {(reference * upstream).sum()}, inputs, {}, std::nullopt, false, /*allow_unused=*/true);
+
+  CHECK_THAT(result.output, AllClose(reference, tolerance));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    CAPTURE(i);
+    REQUIRE(gradients[i].defined());
+    if (k == 1 && i == 1) {
+      // A single renormalised weight is always 1: both gradients are rounding errors around 0.
+      CHECK(gradients[i].abs().sum().item<double>() < 1e-3);
+      continue;
+    }
+    CHECK_THAT(
+        gradients[i],
+        AllClose(expected[i].defined() ? expected[i] : torch::zeros_like(inputs[i]), tolerance));
+  }
+}
+
+TEST_CASE("SparseMoEBlock: an expert without tokens has a gradient of zeros", "[layers]") {
+  torch::manual_seed(2);
+  SparseMoEBlock block(SparseMoEBlockOptions(8, 4).experts_per_token(2).expert_dim(16));
+  route_all_to_the_first(block);
+  block(torch::rand({5, 8})).sum().backward();
+  const auto gradient = block->gate_up_proj.grad();
+  REQUIRE(gradient.defined());
+  CHECK(gradient.slice(0, 0, 2).abs().sum().item<double>() > 0.0);
+  CHECK(gradient.slice(0, 2, 4).abs().sum().item<double>() == 0.0);
+  CHECK(block->down_proj.grad().slice(0, 2, 4).abs().sum().item<double>() == 0.0);
+}
+
+TEST_CASE("SparseMoEBlock: one expert is the plain feed-forward layer", "[layers]") {
+  torch::manual_seed(3);
+  SparseMoEBlock block(SparseMoEBlockOptions(12, 1).expert_dim(20));
+  const auto input = torch::randn({3, 4, 12});
+  CHECK_THAT(block(input), AllClose(block->expert(0)(input), 1e-5));
+}
+
+TEST_CASE("SparseMoEBlock: the order of tokens does not matter", "[layers]") {
+  torch::manual_seed(4);
+  SparseMoEBlock block(SparseMoEBlockOptions(12, 6).experts_per_token(2).expert_dim(20));
+  const auto input = torch::randn({31, 12});
+  const auto order = torch::randperm(31);
+  CHECK_THAT(
+      block(input.index_select(0, order)), AllClose(block(input).index_select(0, order), 1e-6));
+}
+
+TEST_CASE("SparseMoEBlock: the shared expert is added for every token", "[layers]") {
+  torch::manual_seed(5);
+  const bool gate = GENERATE(false, true);
+  SparseMoEBlock block(
+      SparseMoEBlockOptions(8, 4).expert_dim(16).shared_expert_dim(10).shared_expert_gate(gate));
+  const auto input = torch::randn({6, 8});
+  const auto result = block->forward_with_routing(input);
+  auto shared = block->shared_expert(input);
+  if (gate) {
+    shared = shared * torch::sigmoid(torch::mm(input, block->shared_expert_gate->weight.t()));
+  }
+  CHECK_THAT(
+      result.output,
+      AllClose(every_expert_on_every_token(block, input, result.routing) + shared, 1e-5));
+}
+
+TEST_CASE("SparseMoEBlock: every gradient agrees with central differences", "[layers]") {
+  torch::manual_seed(6);
+  const bool gated = GENERATE(false, true);
+  const bool bias = GENERATE(false, true);
+  const auto activation = GENERATE(Activation::silu, Activation::gelu, Activation::gelu_tanh);
+  SparseMoEBlock block(SparseMoEBlockOptions(6, 4)
+                           .experts_per_token(2)
+                           .expert_dim(5)
+                           .gated(gated)
+                           .bias(bias)
+                           .activation(activation)
+                           .shared_expert_dim(3)
+                           .shared_expert_gate(true)
+                           .initializer_range(0.7)
+                           .output_initializer_range(0.7));
+  block->to(torch::kFloat64);
+  const auto input = torch::randn({7, 6}, torch::kFloat64).requires_grad_();
+  const auto upstream = torch::randn({7, 6}, torch::kFloat64);
+  auto inputs = block->parameters();
+  inputs.push_back(input);
+  const auto function = [&] {
+    const auto result = block->forward_with_routing(input);
+    return (result.output * upstream).sum() + load_balancing_loss(result.routing) +
+        router_z_loss(result.routing);
+  };
+  CHECK(gradient_error(function, inputs) < 1e-6);
+}
+
+TEST_CASE("SparseMoEBlock: keeps shape and type of its input", "[layers]") {
+  torch::manual_seed(7);
+  SparseMoEBlock block(SparseMoEBlockOptions(8, 4).expert_dim(16));
+  CHECK(block(torch::randn({2, 3, 5, 8})).sizes() == torch::IntArrayRef({2, 3, 5, 8}));
+  CHECK(block(torch::randn({8})).sizes() == torch::IntArrayRef({8}));
+  const auto input = torch::randn({9, 8});
+  const auto expected = block(input);
+  block->to(torch::kBFloat16);
+  const auto output = block(input.to(torch::kBFloat16));
+  CHECK(output.scalar_type() == torch::kBFloat16);
+  CHECK_THAT(output.to(torch::kFloat32), AllClose(expected, 0.03));
+}
+
+TEST_CASE("SparseMoEBlock: under autocast experts compute in its type", "[layers]") {
+  torch::manual_seed(8);
+  SparseMoEBlock block(SparseMoEBlockOptions(8, 4).expert_dim(16));
+  const auto input = torch::randn({9, 8});
+  const auto expected = block->forward_with_routing(input);
+  at::autocast::set_autocast_enabled(at::kCPU, true);
+  at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+  const auto result = block->forward_with_routing(input);
+  result.output.sum().backward();
+  at::autocast::set_autocast_enabled(at::kCPU, false);
+  CHECK_THAT(result.routing.weights, SameBits(expected.routing.weights));
+  CHECK(result.output.scalar_type() == torch::kBFloat16);
+  CHECK_THAT(result.output.to(torch::kFloat32), AllClose(expected.output, 0.03));
+  CHECK(block->gate_up_proj.grad().scalar_type() == torch::kFloat32);
+}
+
+TEST_CASE("SparseMoEBlock: an expert's view shares storage and gradients", "[layers]") {
+  torch::manual_seed(9);
+  SparseMoEBlock block(SparseMoEBlockOptions(8, 4).expert_dim(16));
+  auto expert = block->expert(2);
+  CHECK(expert->parameters().empty());
+  CHECK(expert->down_proj.data_ptr() == block->down_proj[2].data_ptr());
+  expert(torch::randn({3, 8})).sum().backward();
+  CHECK(block->down_proj.grad()[2].abs().sum().item<double>() > 0.0);
+  CHECK(block->down_proj.grad()[1].abs().sum().item<double>() == 0.0);
+  REQUIRE_THROWS_WITH(
+      block->expert(4), ContainsSubstring("expert 4") && ContainsSubstring("num_experts = 4"));
+}
+
+TEST_CASE("SparseMoEBlock: fits into a Sequential", "[layers]") {
+  torch::nn::Sequential network(
+      torch::nn::Linear(4, 8), SparseMoEBlock(8, 4), torch::nn::Linear(8, 2));
+  CHECK(network->forward(torch::randn({3, 4})).sizes() == torch::IntArrayRef({3, 2}));
+}
+
+TEST_CASE("SparseMoEBlock: is a LibTorch module", "[layers]") {
+  SECTION("default") {
+    check_module_contract(
+        SparseMoEBlock(SparseMoEBlockOptions(8, 4).expert_dim(16)),
+        {"gate_up_proj", "down_proj", "router.weight"},
+        "moe::SparseMoEBlock(model_dim=8, num_experts=4, experts_per_token=2, expert_dim=16");
+  }
+  SECTION("everything") {
+    check_module_contract(
+        SparseMoEBlock(SparseMoEBlockOptions(8, 4)
+                           .expert_dim(16)
+                           .gated(false)
+                           .bias(true)
+                           .shared_expert_dim(6)
+                           .shared_expert_gate(true)),
+        {"up_proj",
+         "down_proj",
+         "up_bias",
+         "down_bias",
+         "router.weight",
+         "shared_expert.up_proj",
+         "shared_expert.down_proj",
+         "shared_expert.up_bias",
+         "shared_expert.down_bias",
+         "shared_expert_gate.weight"},
+        "shared_expert_dim=6");
+  }
+}
+
+TEST_CASE("SparseMoEBlock: initial weights have the stated spread", "[layers]") {
+  torch::manual_seed(10);
+  SparseMoEBlock block(
+      SparseMoEBlockOptions(64, 8).expert_dim(64).output_initializer_range(0.005));
+  CHECK_THAT(block->gate_up_proj.std().item<double>(), WithinRel(0.02, 0.03));
+  CHECK_THAT(block->down_proj.std().item<double>(), WithinRel(0.005, 0.03));
+}
