@@ -16,7 +16,7 @@ struct NamedShape {
   bool operator==(const NamedShape&) const = default;
 };
 
-/// All parameters of the `DecoderLM` with these options, in its order.
+/// All parameters of the `DecoderLM` with these options, layer by layer.
 std::vector<NamedShape> decoder_tensors(const DecoderOptions& options);
 
 } // namespace moe

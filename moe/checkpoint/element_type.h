@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -41,8 +42,8 @@ ElementType element_type_from_name(std::string_view name);
 /// Bits of one element: 4 to 64.
 int64_t element_bits(ElementType type);
 
-/// Bytes of a tensor of this type and shape. Throws `Error` when a size is negative, the
-/// product does not fit 63 bits, or the elements do not fill whole bytes.
-int64_t tensor_bytes(ElementType type, const std::vector<int64_t>& shape);
+/// Bytes of a tensor of this type and shape, or nothing when a size is negative, the product
+/// does not fit 63 bits, or the elements do not fill whole bytes.
+std::optional<int64_t> tensor_bytes(ElementType type, const std::vector<int64_t>& shape);
 
 } // namespace moe

@@ -39,6 +39,8 @@ struct TensorEntry {
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(std::filesystem::path path);
+  SafetensorsFile(SafetensorsFile&&) = default;
+  SafetensorsFile& operator=(SafetensorsFile&&) = default;
 
   const std::filesystem::path& path() const;
 
