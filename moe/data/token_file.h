@@ -11,15 +11,14 @@ namespace moe {
 /// The ids of a sequence of documents, memory-mapped, so that a corpus may be larger than
 /// memory. Cheap to copy: copies share the mapping.
 ///
-/// Layout (little endian):
+/// Layout (little endian), written from front to back:
 /// ```
-/// 0   "MOETOKEN"
-/// 8   u32 version = 1     12  u32 bytes per id, 2 or 4
-/// 16  u64 vocabulary      24  u64 tokens     32  u64 documents     40  u64 bytes of text
-/// 48  SHA-256 of the tokenizer's description
-/// 80  ids, zero bytes up to a multiple of 8
-///     u64 first token of each document
-///     u64 bytes of text up to and including each document
+/// "MOETOKEN"   u32 version = 1   u32 bytes per id, 2 or 4   u64 vocabulary
+/// SHA-256 of the tokenizer's description                              (56 bytes up to here)
+/// ids, then zero bytes up to a multiple of 8
+/// u64 first token of each document
+/// u64 bytes of text up to and including each document
+/// u64 tokens   u64 documents   u64 bytes of text   "MOETOKEN"
 /// ```
 class TokenFile {
  public:
