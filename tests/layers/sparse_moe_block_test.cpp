@@ -33,8 +33,8 @@ void route_all_to_the_first(SparseMoEBlock& block) {
 } // namespace
 
 TEST_CASE("SparseMoEBlock: equals every expert on every token, masked and summed", "[layers]") {
-  const auto [experts, k] = GENERATE(table<int64_t, int64_t>(
-      {{1, 1}, {4, 1}, {4, 2}, {4, 4}, {16, 3}, {5, 5}}));
+  const auto [experts, k] =
+      GENERATE(table<int64_t, int64_t>({{1, 1}, {4, 1}, {4, 2}, {4, 4}, {16, 3}, {5, 5}}));
   const auto tokens = GENERATE(as<int64_t>(), 0, 1, 7, 33);
   const auto type = GENERATE(torch::kFloat32, torch::kFloat64);
   const bool all_to_one = GENERATE(false, true);
@@ -79,7 +79,8 @@ TEST_CASE("SparseMoEBlock: equals every expert on every token, masked and summed
     }
     CHECK_THAT(
         gradients[i],
-        AllClose(expected[i].defined() ? expected[i] : torch::zeros_like(inputs[i]), tolerance));
+        AllClose(
+            expected[i].defined() ? expected[i] : torch::zeros_like(inputs[i]), tolerance));
   }
 }
 
@@ -115,7 +116,8 @@ TEST_CASE("SparseMoEBlock: the shared expert is added for every token", "[layers
   torch::manual_seed(5);
   const bool gate = GENERATE(false, true);
   SparseMoEBlock block(
-      SparseMoEBlockOptions(8, 4).expert_dim(16).shared_expert_dim(10).shared_expert_gate(gate));
+      SparseMoEBlockOptions(8, 4).expert_dim(16).shared_expert_dim(10).shared_expert_gate(
+          gate));
   const auto input = torch::randn({6, 8});
   const auto result = block->forward_with_routing(input);
   auto shared = block->shared_expert(input);
@@ -150,7 +152,7 @@ TEST_CASE("SparseMoEBlock: every gradient agrees with central differences", "[la
   const auto function = [&] {
     const auto result = block->forward_with_routing(input);
     return (result.output * upstream).sum() + load_balancing_loss(result.routing) +
-        router_z_loss(result.routing);
+           router_z_loss(result.routing);
   };
   CHECK(gradient_error(function, inputs) < 1e-6);
 }

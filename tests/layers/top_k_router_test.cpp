@@ -38,8 +38,7 @@ TEST_CASE("TopKRouter: chooses and weights by hand-checked numbers", "[layers]")
   SECTION("as they are, scaled") {
     options.normalize_weights(false).routed_scaling_factor(2.5);
     const auto routing = identity_router(options)(logits);
-    CHECK_THAT(
-        routing.weights, AllClose(torch::tensor({{1.0, 0.75}, {1.25, 0.625}}), 1e-6));
+    CHECK_THAT(routing.weights, AllClose(torch::tensor({{1.0, 0.75}, {1.25, 0.625}}), 1e-6));
   }
   SECTION("scaled after they are renormalised") {
     options.routed_scaling_factor(2.0);
@@ -54,7 +53,8 @@ TEST_CASE("TopKRouter: experts are distinct, in range and the best K", "[layers]
   TopKRouter router(TopKRouterOptions(8, 7).experts_per_token(k).initializer_range(1.0));
   const auto routing = router(torch::randn({50, 8}));
   REQUIRE(routing.experts.sizes() == torch::IntArrayRef({50, k}));
-  const auto chosen = torch::zeros({50, 7}).scatter_add(1, routing.experts, torch::ones({50, k}));
+  const auto chosen =
+      torch::zeros({50, 7}).scatter_add(1, routing.experts, torch::ones({50, k}));
   CHECK(chosen.max().item<double>() == 1.0);
   CHECK_THAT(routing.weights.sum(1), AllClose(torch::ones({50}), 1e-5));
   if (k < 7) {
@@ -89,8 +89,10 @@ TEST_CASE("TopKRouter: computes in float32 or wider", "[layers]") {
 TEST_CASE("TopKRouter: the gradient of the weights is right", "[layers]") {
   torch::manual_seed(0);
   const bool normalize = GENERATE(false, true);
-  TopKRouter router(
-      TopKRouterOptions(5, 6).experts_per_token(3).normalize_weights(normalize).initializer_range(1.0));
+  TopKRouter router(TopKRouterOptions(5, 6)
+                        .experts_per_token(3)
+                        .normalize_weights(normalize)
+                        .initializer_range(1.0));
   router->to(torch::kFloat64);
   const auto input = torch::randn({4, 5}, torch::kFloat64).requires_grad_();
   const auto factor = torch::randn({4, 3}, torch::kFloat64);
@@ -116,8 +118,7 @@ TEST_CASE("TopKRouter: impossible options and inputs are named", "[layers]") {
   REQUIRE_THROWS_WITH(
       TopKRouter(TopKRouterOptions(8, 4).experts_per_token(5)),
       ContainsSubstring("experts_per_token (5)") && ContainsSubstring("[1, num_experts = 4]"));
-  REQUIRE_THROWS_WITH(
-      TopKRouter(TopKRouterOptions(0, 4)), ContainsSubstring("model_dim (0)"));
+  REQUIRE_THROWS_WITH(TopKRouter(TopKRouterOptions(0, 4)), ContainsSubstring("model_dim (0)"));
   TopKRouter router(8, 4);
   REQUIRE_THROWS_WITH(
       router(torch::zeros({3, 7})),

@@ -8,8 +8,8 @@
 namespace moe::testing {
 
 /// Checks the gradients of a scalar function by central differences in float64, in up to
-/// `max_elements` elements of each input (spread evenly). Returns the largest error found, relative
-/// to the largest gradient of that input.
+/// `max_elements` elements of each input (spread evenly). Returns the largest error found,
+/// relative to the largest gradient of that input.
 inline double gradient_error(
     const std::function<torch::Tensor()>& function,
     const std::vector<torch::Tensor>& inputs,
@@ -22,7 +22,8 @@ inline double gradient_error(
   const torch::NoGradGuard no_grad;
   double worst = 0.0;
   for (const auto& input : inputs) {
-    TORCH_CHECK(input.scalar_type() == torch::kFloat64, "gradient_error: inputs must be float64");
+    TORCH_CHECK(
+        input.scalar_type() == torch::kFloat64, "gradient_error: inputs must be float64");
     TORCH_CHECK(input.grad().defined(), "gradient_error: an input has no gradient");
     const auto gradient = input.grad().contiguous().view({-1});
     auto values = input.view({-1});

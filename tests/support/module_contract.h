@@ -19,9 +19,9 @@ inline std::vector<std::string> parameter_names(const torch::nn::Module& module)
   return module.named_parameters().keys();
 }
 
-/// What LibTorch users rely on in every module: its parameters are registered under these names and
-/// none twice; a clone is deep; it moves between types; weights come back from a file; and it prints
-/// under its name.
+/// What LibTorch users rely on in every module: its parameters are registered under these names
+/// and none twice; a clone is deep; it moves between types; weights come back from a file; and
+/// it prints under its name.
 template <class Holder>
 void check_module_contract(
     const Holder& module, const std::vector<std::string>& names, const std::string& printed) {

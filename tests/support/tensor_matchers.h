@@ -25,7 +25,7 @@ class AllCloseMatcher : public Catch::MatcherBase<torch::Tensor> {
 
   bool match(const torch::Tensor& actual) const override {
     return actual.sizes() == expected_.sizes() &&
-        relative_error(actual, expected_) <= tolerance_;
+           relative_error(actual, expected_) <= tolerance_;
   }
 
   std::string describe() const override {

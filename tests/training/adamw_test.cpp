@@ -1,0 +1,104 @@
+#include "moe/training/adamw.h"
+
+#include <ATen/Parallel.h>
+
+#include <cmath>
+
+#include "tests/support/tensor_matchers.h"
+
+using namespace moe;
+using namespace moe::testing;
+
+namespace {
+
+torch::Tensor parameter(torch::IntArrayRef sizes) {
+  return torch::randn(sizes).requires_grad_();
+}
+
+} // namespace
+
+TEST_CASE("AdamW: equals LibTorch's, with decay on matrices only", "[training]") {
+  torch::manual_seed(0);
+  const auto matrix = parameter({37, 11});
+  const auto vector = parameter({5});
+  const auto matrix_copy = matrix.detach().clone().requires_grad_();
+  const auto vector_copy = vector.detach().clone().requires_grad_();
+  AdamW optimizer(
+      {{"matrix", matrix}, {"vector", vector}}, {0.9, 0.95, 1e-8, /*weight_decay=*/0.1});
+  const auto options = [](double decay) {
+    auto result = std::make_unique<torch::optim::AdamWOptions>(1e-2);
+    result->betas({0.9, 0.95}).weight_decay(decay);
+    return result;
+  };
+  torch::optim::AdamW expected(std::vector<torch::optim::OptimizerParamGroup>{
+      {{matrix_copy}, options(0.1)}, {{vector_copy}, options(0.0)}});
+  for (int i = 0; i < 5; ++i) {
+    for (const auto& [ours, theirs] :
+         {std::pair{matrix, matrix_copy}, std::pair{vector, vector_copy}}) {
+      const auto gradient = torch::randn_like(ours);
+      ours.mutable_grad() = gradient;
+      theirs.mutable_grad() = gradient * 0.5;
+    }
+    optimizer.step(1e-2, /*gradient_scale=*/0.5);
+    expected.step();
+    CHECK_THAT(matrix, AllClose(matrix_copy, 1e-6));
+    CHECK_THAT(vector, AllClose(vector_copy, 1e-6));
+  }
+}
+
+TEST_CASE("AdamW: the kernel equals the tensor operations", "[training]") {
+  torch::manual_seed(1);
+  const auto fast = parameter({1000, 77});
+  // A transposed matrix is not contiguous, so it takes the operations.
+  const auto slow = fast.detach().clone().t().contiguous().t().requires_grad_();
+  REQUIRE_FALSE(slow.is_contiguous());
+  AdamW first({{"w", fast}}, {});
+  AdamW second({{"w", slow}}, {});
+  for (int i = 0; i < 3; ++i) {
+    const auto gradient = torch::randn_like(fast);
+    fast.mutable_grad() = gradient;
+    slow.mutable_grad() = gradient;
+    first.step(1e-2);
+    second.step(1e-2);
+  }
+  CHECK_THAT(fast, AllClose(slow, 1e-6));
+}
+
+TEST_CASE("AdamW: the gradient norm is that of all gradients together", "[training]") {
+  torch::manual_seed(2);
+  const auto a = parameter({70000});
+  const auto b = parameter({3, 5});
+  const auto without = parameter({4});
+  AdamW optimizer({{"a", a}, {"b", b}, {"without", without}}, {});
+  a.mutable_grad() = torch::randn({70000});
+  b.mutable_grad() = torch::randn({3, 5});
+  const double expected = std::sqrt(
+      a.grad().to(torch::kFloat64).square().sum().item<double>() +
+      b.grad().to(torch::kFloat64).square().sum().item<double>());
+  CHECK_THAT(optimizer.gradient_norm(), WithinRel(expected, 1e-12));
+  const auto before = without.detach().clone();
+  optimizer.step(1.0);
+  CHECK_THAT(without, SameBits(before));
+  optimizer.clear_gradients();
+  CHECK_FALSE(a.grad().defined());
+}
+
+TEST_CASE("AdamW: the same bits for any number of threads", "[training][threads]") {
+  const auto run = [](int threads) {
+    at::set_num_threads(threads);
+    torch::manual_seed(3);
+    const auto w = parameter({300, 501});
+    AdamW optimizer({{"w", w}}, {});
+    w.mutable_grad() = torch::randn({300, 501});
+    const double norm = optimizer.gradient_norm();
+    optimizer.step(1e-2, 1.0 / norm);
+    at::set_num_threads(1);
+    return std::pair(norm, w.detach());
+  };
+  const auto [norm, weights] = run(1);
+  for (const int threads : {2, 3}) {
+    const auto [other_norm, other_weights] = run(threads);
+    CHECK(other_norm == norm);
+    CHECK_THAT(other_weights, SameBits(weights));
+  }
+}
