@@ -15,6 +15,9 @@ namespace moe {
 /// The text of the end-of-document token of every tokenizer made here; it has the last id.
 inline constexpr std::string_view kEndOfText = "<|endoftext|>";
 
+/// Calls its argument once for every document to train on.
+using DocumentSource = std::function<void(const std::function<void(std::string_view)>&)>;
+
 /// Turns text into token ids and back.
 ///
 /// A value: copies are cheap, share one immutable vocabulary and may be used by several
@@ -69,13 +72,17 @@ class Tokenizer {
   /// `<|endoftext|>` by accident or malice use `encode_ordinary`.
   std::vector<int32_t> encode(std::string_view text) const;
 
-  /// Ids of `text` in which special tokens are read as ordinary text: it never gives
-  /// `end_of_text()`. For training data and other text from outside.
+  /// Ids of `text` in which special tokens are read as ordinary text: tokenizers made here
+  /// never give `end_of_text()` then. For training data and other text from outside.
   std::vector<int32_t> encode_ordinary(std::string_view text) const;
 
   /// Text of `ids`: valid UTF-8, with one U+FFFD for each maximal invalid part.
   /// `skip_special` leaves special tokens out. Throws `Error` on an id without a token.
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
+
+  /// The same as the bytes that they are: for byte-level tokenizers exactly what was encoded,
+  /// also where that was not valid UTF-8.
+  std::string decode_bytes(std::span<const int32_t> ids, bool skip_special = false) const;
 
   /// The bytes that token `id` adds to a decoded text: not always whole characters. Throws
   /// `Error` on an id without a token.
@@ -84,7 +91,7 @@ class Tokenizer {
   /// The id of the token that is written as `token` in `tokenizer.json`, if there is one.
   std::optional<int32_t> token_id(std::string_view token) const;
 
-  /// Whether `id` is a special token.
+  /// Whether `id` is a special token. Throws `Error` on an id without a token.
   bool is_special(int32_t id) const;
 
   /// One more than the highest id.
@@ -96,13 +103,10 @@ class Tokenizer {
 
  private:
   struct Impl;
-  friend class StreamDecoder;
-  explicit Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  friend Tokenizer make_tokenizer(const std::string&, const DocumentSource&);
+  explicit Tokenizer(std::shared_ptr<const Impl> impl);
   std::shared_ptr<const Impl> impl_;
 };
-
-/// Calls its argument once for every document to train on.
-using DocumentSource = std::function<void(const std::function<void(std::string_view)>&)>;
 
 /// Makes a tokenizer from what a user writes: `bytes`, `chars`, `bpe:8192` (a vocabulary
 /// size), or the path of a `tokenizer.json` or of a folder that has one. Only `chars` and

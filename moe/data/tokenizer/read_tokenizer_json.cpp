@@ -1,0 +1,407 @@
+#include "moe/data/tokenizer/tokenizer_json.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "moe/data/tokenizer/json_internal.h"
+#include "moe/error.h"
+
+namespace moe {
+namespace {
+
+using namespace json_internal;
+using IdByToken = std::unordered_map<std::string_view, int32_t>;
+
+void require_null(const Json& object, const char* key, const std::string& where) {
+  const auto& value = member(object, key);
+  check(value.is_null(), where, key, ": ", shown(value), " is not supported, only null");
+}
+
+/// The parts of a component, where `Sequence`s in `Sequence`s count as one list.
+void flatten(
+    const Json& component,
+    const char* list,
+    const std::string& where,
+    std::vector<const Json*>& parts) {
+  if (string_member(component, "type", where) != "Sequence") {
+    parts.push_back(&component);
+    return;
+  }
+  for (const auto& part : array_member(component, list, where)) {
+    flatten(part, list, where + "." + list, parts);
+  }
+}
+
+std::vector<const Json*> parts_of(const Json& root, const char* key, const char* list) {
+  std::vector<const Json*> parts;
+  const auto& component = member(root, key);
+  if (!component.is_null()) {
+    flatten(component, list, key, parts);
+  }
+  return parts;
+}
+
+[[noreturn]] void refuse(
+    const std::string& where, const Json& component, const char* supported) {
+  fail(
+      where,
+      ": ",
+      shown(string_member(component, "type", where)),
+      " is not supported here, only ",
+      supported);
+}
+
+Pattern parse_split(const Json& split) {
+  const std::string where = "pre_tokenizer.Split";
+  const auto& behavior = string_member(split, "behavior", where);
+  check(
+      behavior == "Isolated",
+      where,
+      ".behavior: ",
+      shown(behavior),
+      " is not supported, only \"Isolated\"");
+  check(!bool_member(split, "invert", where), where, ".invert: true is not supported");
+  const auto& object = object_member(split, "pattern", where);
+  const auto& regex = string_member(object, "Regex", where + ".pattern");
+  const auto pattern = find_pattern(regex);
+  check(
+      pattern.has_value(),
+      where,
+      ".pattern: ",
+      shown(regex),
+      " is none of the supported patterns (those of GPT-2, Qwen2 and Llama 3)");
+  return *pattern;
+}
+
+void parse_pre_tokenizer(const Json& root, TokenizerDefinition& definition) {
+  const std::string where = "pre_tokenizer";
+  const auto parts = parts_of(root, "pre_tokenizer", "pretokenizers");
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const auto& part = *parts[i];
+    const auto& type = string_member(part, "type", where);
+    const bool is_last = i + 1 == parts.size();
+    if (type == "ByteLevel" && is_last) {
+      const bool use_regex = bool_member_or(part, "use_regex", where + ".ByteLevel", true);
+      definition.add_prefix_space = bool_member(part, "add_prefix_space", where + ".ByteLevel");
+      check(
+          i == 0 || (!use_regex && !definition.add_prefix_space),
+          where,
+          ".ByteLevel: after a Split only use_regex false and add_prefix_space false are "
+          "supported");
+      if (use_regex) {
+        definition.pattern = Pattern::gpt2;
+      }
+      return;
+    }
+    if (type != "Split" || i > 0) {
+      refuse(where, part, "ByteLevel, or one Split before it");
+    }
+    definition.pattern = parse_split(part);
+  }
+  check(
+      parts.empty() && member(root, "pre_tokenizer").is_null(),
+      where,
+      ": does not end with ByteLevel; only that, or null, is supported");
+  definition.byte_level = false;
+}
+
+void parse_decoder(const Json& root, TokenizerDefinition& definition) {
+  const auto parts = parts_of(root, "decoder", "decoders");
+  const char* wanted = definition.byte_level ? "ByteLevel" : "Fuse";
+  check(
+      parts.size() == 1,
+      "decoder: expected ",
+      wanted,
+      ", found ",
+      parts.size(),
+      " decoders; others are not supported");
+  if (string_member(*parts[0], "type", "decoder") != wanted) {
+    refuse("decoder", *parts[0], wanted);
+  }
+}
+
+/// Positions in `tokens` by token; ids and tokens must be unique.
+IdByToken index(const std::vector<VocabularyEntry>& vocabulary) {
+  IdByToken ids;
+  ids.reserve(vocabulary.size());
+  for (const auto& [token, id] : vocabulary) {
+    ids.emplace(token, id);
+  }
+  return ids;
+}
+
+std::vector<VocabularyEntry> parse_vocabulary(const Json& model) {
+  const auto& object = object_member(model, "vocab", "model");
+  check(!object.empty(), "model.vocab: no tokens; nothing could be encoded");
+  std::vector<VocabularyEntry> vocabulary;
+  vocabulary.reserve(object.size());
+  for (const auto& [token, value] : object.items()) {
+    if (value.is_number_unsigned() && value.get<uint64_t>() <= INT32_MAX) {
+      vocabulary.push_back({token, value.get<int32_t>()});
+    } else {
+      token_id(value, "model.vocab[" + shown(token) + "]"); // throws
+    }
+  }
+  std::sort(vocabulary.begin(), vocabulary.end(), [](const auto& a, const auto& b) {
+    return a.id < b.id;
+  });
+  for (size_t i = 1; i < vocabulary.size(); ++i) {
+    check(
+        vocabulary[i - 1].id != vocabulary[i].id,
+        "model.vocab: ",
+        shown(vocabulary[i - 1].token),
+        " and ",
+        shown(vocabulary[i].token),
+        " both have id ",
+        vocabulary[i].id);
+  }
+  return vocabulary;
+}
+
+/// The two tokens of a merge: `["a", "b"]`, or `"a b"` in older files.
+std::pair<std::string, std::string> merge_parts(const Json& merge, bool is_text, size_t i) {
+  check(
+      merge.is_string() == is_text,
+      "model.merges[",
+      i,
+      "]: strings and pairs are mixed; found ",
+      shown(merge));
+  if (is_text) {
+    const auto& text = merge.get_ref<const std::string&>();
+    const size_t space = text.find(' ');
+    check(
+        space != std::string::npos && text.find(' ', space + 1) == std::string::npos,
+        "model.merges[",
+        i,
+        "]: expected two tokens with a space between, found ",
+        shown(text));
+    return {text.substr(0, space), text.substr(space + 1)};
+  }
+  check(
+      merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string(),
+      "model.merges[",
+      i,
+      "]: expected two tokens, found ",
+      shown(merge));
+  return {merge[0].get<std::string>(), merge[1].get<std::string>()};
+}
+
+std::vector<Merge> parse_merges(const Json& model, const IdByToken& ids) {
+  const auto& array = array_member(model, "merges", "model");
+  std::vector<Merge> merges;
+  merges.reserve(array.size());
+  const bool is_text = !array.empty() && array[0].is_string();
+  for (size_t i = 0; i < array.size(); ++i) {
+    const auto [left, right] = merge_parts(array[i], is_text, i);
+    const auto id_of = [&](const std::string& token) {
+      const auto entry = ids.find(token);
+      check(
+          entry != ids.end(),
+          "model.merges[",
+          i,
+          "]: ",
+          shown(token),
+          " is not in the vocabulary");
+      return entry->second;
+    };
+    merges.push_back({id_of(left), id_of(right), id_of(left + right)});
+  }
+  return merges;
+}
+
+/// Older files write "" for an affix that is not there.
+void require_no_affix(const Json& model, const char* key) {
+  const auto& value = member(model, key);
+  check(
+      value.is_null() || value == "",
+      "model.",
+      key,
+      ": ",
+      shown(value),
+      " is not supported, only null");
+}
+
+BpeDefinition parse_model(const Json& root) {
+  const auto& model = object_member(root, "model", "tokenizer.json");
+  if (model.contains("type")) {
+    const auto& type = string_member(model, "type", "model");
+    check(type == "BPE", "model.type: ", shown(type), " is not supported, only \"BPE\"");
+  }
+  const auto& dropout = member(model, "dropout");
+  check(
+      dropout.is_null() || (dropout.is_number() && dropout.get<double>() == 0),
+      "model.dropout: ",
+      shown(dropout),
+      " is not supported, only null or 0");
+  require_no_affix(model, "continuing_subword_prefix");
+  require_no_affix(model, "end_of_word_suffix");
+  check(
+      !bool_member_or(model, "byte_fallback", "model", false),
+      "model.byte_fallback: true is not supported");
+
+  BpeDefinition definition;
+  definition.fuse_unknown = bool_member_or(model, "fuse_unk", "model", false);
+  definition.ignore_merges = bool_member_or(model, "ignore_merges", "model", false);
+  definition.vocabulary = parse_vocabulary(model);
+  const auto ids = index(definition.vocabulary);
+  definition.merges = parse_merges(model, ids);
+  if (!member(model, "unk_token").is_null()) {
+    const auto& token = string_member(model, "unk_token", "model");
+    const auto entry = ids.find(token);
+    check(entry != ids.end(), "model.unk_token: ", shown(token), " is not in the vocabulary");
+    definition.unknown = entry->second;
+  }
+  return definition;
+}
+
+AddedToken parse_added_token(const Json& value, const std::string& where) {
+  AddedToken token;
+  token.content = string_member(value, "content", where);
+  check(!token.content.empty(), where, ".content: is empty");
+  check(value.contains("id"), where, ": \"id\" is missing");
+  token.id = token_id(value["id"], where + ".id");
+  token.special = bool_member(value, "special", where);
+  token.normalized = bool_member(value, "normalized", where);
+  for (const char* flag : {"single_word", "lstrip", "rstrip"}) {
+    check(
+        !bool_member(value, flag, where),
+        where,
+        " (",
+        shown(token.content),
+        "): ",
+        flag,
+        " true is not supported");
+  }
+  return token;
+}
+
+/// Added tokens whose ids are those that Hugging Face's reader gives them: it numbers tokens
+/// that are not in the vocabulary from the vocabulary's size on, whatever the file says.
+std::vector<AddedToken> parse_added_tokens(
+    const Json& root, const std::vector<VocabularyEntry>& vocabulary) {
+  std::vector<AddedToken> tokens;
+  if (!root.contains("added_tokens")) {
+    return tokens;
+  }
+  const auto ids = index(vocabulary);
+  std::unordered_set<int32_t> vocabulary_ids;
+  for (const auto& entry : vocabulary) {
+    vocabulary_ids.insert(entry.id);
+  }
+  std::unordered_set<std::string> seen;
+  int64_t next_id = static_cast<int64_t>(vocabulary.size());
+  size_t number = 0;
+  for (const auto& value : array_member(root, "added_tokens", "tokenizer.json")) {
+    const std::string where = "added_tokens[" + std::to_string(number++) + "]";
+    auto token = parse_added_token(value, where);
+    check(
+        seen.insert(token.content).second,
+        where,
+        ": ",
+        shown(token.content),
+        " is there already");
+    const auto in_vocabulary = ids.find(token.content);
+    const bool is_new = in_vocabulary == ids.end();
+    const int64_t expected = is_new ? next_id : in_vocabulary->second;
+    check(
+        token.id == expected,
+        where,
+        ": ",
+        shown(token.content),
+        " has id ",
+        token.id,
+        "; expected ",
+        expected,
+        is_new ? ", the next after model.vocab and earlier added tokens"
+               : " as in model.vocab");
+    check(
+        !is_new || vocabulary_ids.count(token.id) == 0,
+        where,
+        ": id ",
+        token.id,
+        " belongs to another token in model.vocab");
+    next_id = std::max(next_id, expected + 1);
+    tokens.push_back(std::move(token));
+  }
+  std::sort(
+      tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  return tokens;
+}
+
+/// Every token that a template inserts must be defined there and exist.
+void check_template(const Json& processor, const std::unordered_set<int32_t>& known) {
+  const std::string where = "post_processor.TemplateProcessing";
+  const auto& special = object_member(processor, "special_tokens", where);
+  for (const auto& [name, token] : special.items()) {
+    const auto& ids = array_member(token, "ids", where + ".special_tokens");
+    check(!ids.empty(), where, ".special_tokens[", shown(name), "]: has no ids");
+    for (const auto& id : ids) {
+      check(
+          known.count(token_id(id, where + ".special_tokens.ids")) > 0,
+          where,
+          ".special_tokens[",
+          shown(name),
+          "]: no token has id ",
+          shown(id));
+    }
+  }
+  for (const char* list : {"single", "pair"}) {
+    for (const auto& piece : array_member(processor, list, where)) {
+      check(piece.is_object(), where, ".", list, ": expected objects, found ", shown(piece));
+      if (!piece.contains("SpecialToken")) {
+        string_member(object_member(piece, "Sequence", where), "id", where + ".Sequence");
+        continue;
+      }
+      const auto& name = string_member(piece["SpecialToken"], "id", where + ".SpecialToken");
+      check(special.contains(name), where, ": ", shown(name), " is not in special_tokens");
+    }
+  }
+}
+
+std::string parse_post_processor(const Json& root, const TokenizerDefinition& definition) {
+  std::unordered_set<int32_t> known;
+  for (const auto& entry : definition.model.vocabulary) {
+    known.insert(entry.id);
+  }
+  for (const auto& token : definition.added_tokens) {
+    known.insert(token.id);
+  }
+  for (const Json* part : parts_of(root, "post_processor", "processors")) {
+    const auto& type = string_member(*part, "type", "post_processor");
+    if (type == "TemplateProcessing") {
+      check_template(*part, known);
+    } else if (type != "ByteLevel") {
+      refuse("post_processor", *part, "ByteLevel and TemplateProcessing");
+    }
+  }
+  return member(root, "post_processor").dump();
+}
+
+} // namespace
+
+TokenizerDefinition parse_tokenizer_json(std::string_view text) {
+  const Json root = parse(text);
+  check(root.is_object(), "expected a JSON object, found ", shown(root));
+  const auto& version = member(root, "version");
+  check(
+      version.is_null() || version == "1.0",
+      "version: ",
+      shown(version),
+      " is not supported, only \"1.0\"");
+  require_null(root, "truncation", "");
+  require_null(root, "padding", "");
+  const auto normalizers = parts_of(root, "normalizer", "normalizers");
+  if (!normalizers.empty()) {
+    refuse("normalizer", *normalizers[0], "null");
+  }
+  TokenizerDefinition definition;
+  definition.model = parse_model(root);
+  definition.added_tokens = parse_added_tokens(root, definition.model.vocabulary);
+  parse_pre_tokenizer(root, definition);
+  parse_decoder(root, definition);
+  definition.post_processor = parse_post_processor(root, definition);
+  return definition;
+}
+
+} // namespace moe

@@ -1,0 +1,380 @@
+#include "moe/data/tokenizer/tokenizer.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <mutex>
+#include <unordered_map>
+
+#include "moe/data/tokenizer/added_tokens.h"
+#include "moe/data/tokenizer/bpe_model.h"
+#include "moe/data/tokenizer/bpe_trainer.h"
+#include "moe/data/tokenizer/byte_level.h"
+#include "moe/data/tokenizer/pre_tokenizer.h"
+#include "moe/data/tokenizer/tokenizer_json.h"
+#include "moe/data/utf8.h"
+#include "moe/error.h"
+
+namespace moe {
+namespace {
+
+/// Added tokens that end a document in some family, the likeliest first.
+constexpr std::string_view kEndTokens[] = {
+    kEndOfText, "<|end_of_text|>", "</s>", "<eos>", "<｜end▁of▁sentence｜>"};
+
+std::vector<AddedToken> select(const std::vector<AddedToken>& tokens, bool normalized) {
+  std::vector<AddedToken> selected;
+  std::copy_if(
+      tokens.begin(), tokens.end(), std::back_inserter(selected), [&](const auto& token) {
+        return token.normalized == normalized;
+      });
+  return selected;
+}
+
+void add_end_of_text(TokenizerDefinition& definition) {
+  const auto id = static_cast<int32_t>(definition.model.vocabulary.size());
+  definition.added_tokens.push_back({id, std::string(kEndOfText), /*special=*/true});
+}
+
+/// Collects the characters of texts.
+class CharacterSet {
+ public:
+  CharacterSet() : is_present_(0x110000) {
+    is_present_[0xFFFD] = true;
+  }
+
+  void add(std::string_view text) {
+    while (!text.empty()) {
+      const auto step = next_utf8(text);
+      is_present_[step.code_point] = true;
+      text.remove_prefix(step.length);
+    }
+  }
+
+  TokenizerDefinition definition() const {
+    TokenizerDefinition result;
+    result.byte_level = false;
+    for (char32_t code_point = 0; code_point < is_present_.size(); ++code_point) {
+      if (!is_present_[code_point]) {
+        continue;
+      }
+      const auto id = static_cast<int32_t>(result.model.vocabulary.size());
+      result.model.vocabulary.push_back({"", id});
+      append_utf8(result.model.vocabulary.back().token, code_point);
+      if (code_point == 0xFFFD) {
+        result.model.unknown = id;
+      }
+    }
+    add_end_of_text(result);
+    return result;
+  }
+
+ private:
+  std::vector<bool> is_present_;
+};
+
+TokenizerDefinition train(const BpeTrainer& trainer, int64_t vocab_size) {
+  check(
+      vocab_size >= 257 && vocab_size <= INT32_MAX,
+      "vocab_size: ",
+      vocab_size,
+      " is not at least 257 (256 bytes and ",
+      kEndOfText,
+      ")");
+  auto definition = trainer.train(vocab_size - 1);
+  add_end_of_text(definition);
+  return definition;
+}
+
+std::string read_file(const std::filesystem::path& file) {
+  std::error_code error;
+  check(
+      std::filesystem::is_regular_file(file, error),
+      file.string(),
+      ": is not a file; expected a tokenizer.json or a folder that has one");
+  std::ifstream stream(file, std::ios::binary);
+  std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+  check(stream.good() || stream.eof(), file.string(), ": cannot be read");
+  return text;
+}
+
+} // namespace
+
+struct Tokenizer::Impl {
+  explicit Impl(TokenizerDefinition parts)
+      : definition(std::move(parts)),
+        raw_tokens(select(definition.added_tokens, /*normalized=*/false)),
+        normalized_tokens(select(definition.added_tokens, /*normalized=*/true)),
+        model(definition.model, definition.byte_level) {
+    for (const auto& [token, id] : definition.model.vocabulary) {
+      add_token(token, id, /*special=*/false);
+    }
+    for (const auto& token : definition.added_tokens) {
+      add_token(token.content, token.id, token.special);
+    }
+    for (const auto content : kEndTokens) {
+      const auto id = id_by_token.find(std::string(content));
+      if (!end_of_text && id != id_by_token.end() && tokens.at(id->second).special) {
+        end_of_text = id->second;
+      }
+    }
+  }
+
+  struct Token {
+    std::string bytes;
+    bool special = false;
+  };
+
+  void add_token(const std::string& token, int32_t id, bool special) {
+    auto bytes = definition.byte_level ? from_byte_level(token) : std::nullopt;
+    tokens[id] = {bytes ? *std::move(bytes) : token, special};
+    id_by_token[token] = id;
+    vocab_size = std::max<int64_t>(vocab_size, int64_t{id} + 1);
+  }
+
+  const Token& token(int32_t id) const {
+    const auto entry = tokens.find(id);
+    check(
+        entry != tokens.end(),
+        "token id ",
+        id,
+        " has no token (vocabulary of ",
+        vocab_size,
+        ")");
+    return entry->second;
+  }
+
+  /// Working memory for one call of `encode`; kept for the next one.
+  class Workspace {
+   public:
+    explicit Workspace(const Impl& owner) : owner_(owner) {
+      const std::lock_guard lock(owner_.mutex);
+      if (!owner_.scratches.empty()) {
+        scratch_ = std::move(owner_.scratches.back());
+        owner_.scratches.pop_back();
+      }
+      if (!scratch_) {
+        scratch_ = std::make_unique<BpeModel::Scratch>();
+      }
+    }
+    ~Workspace() {
+      const std::lock_guard lock(owner_.mutex);
+      owner_.scratches.push_back(std::move(scratch_));
+    }
+    Workspace(const Workspace&) = delete;
+    Workspace& operator=(const Workspace&) = delete;
+
+    BpeModel::Scratch& operator*() {
+      return *scratch_;
+    }
+
+   private:
+    const Impl& owner_;
+    std::unique_ptr<BpeModel::Scratch> scratch_;
+  };
+
+  /// Text without added tokens.
+  void encode_section(
+      std::string_view text, std::vector<int32_t>& ids, BpeModel::Scratch& scratch) const {
+    std::string with_space;
+    if (definition.add_prefix_space && !text.empty() && text[0] != ' ') {
+      with_space.append(" ").append(text);
+      text = with_space;
+    }
+    for_each_piece(definition.pattern, text, [&](std::string_view piece) {
+      model.encode(piece, ids, scratch);
+    });
+  }
+
+  /// Calls `section` for the text between the tokens that `finder` finds.
+  template <class Section>
+  static void for_each_section(
+      const AddedTokenFinder& finder,
+      std::string_view text,
+      bool with_special,
+      std::vector<int32_t>& ids,
+      Section&& section) {
+    size_t begin = 0;
+    size_t position = 0;
+    while (true) {
+      const auto match = finder.find(text, position);
+      if (match.token && match.token->special && !with_special) {
+        position = match.position + match.token->content.size();
+        continue;
+      }
+      section(text.substr(begin, match.position - begin));
+      if (!match.token) {
+        return;
+      }
+      ids.push_back(match.token->id);
+      begin = position = match.position + match.token->content.size();
+    }
+  }
+
+  std::vector<int32_t> encode(std::string_view text, bool with_special) const {
+    std::vector<int32_t> ids;
+    ids.reserve(text.size() / 4);
+    Workspace scratch(*this);
+    for_each_section(raw_tokens, text, with_special, ids, [&](std::string_view section) {
+      for_each_section(
+          normalized_tokens, section, with_special, ids, [&](std::string_view part) {
+            encode_section(part, ids, *scratch);
+          });
+    });
+    return ids;
+  }
+
+  TokenizerDefinition definition;
+  AddedTokenFinder raw_tokens;
+  AddedTokenFinder normalized_tokens;
+  BpeModel model;
+  std::unordered_map<int32_t, Token> tokens;
+  std::unordered_map<std::string, int32_t> id_by_token;
+  int64_t vocab_size = 0;
+  std::optional<int32_t> end_of_text;
+
+  mutable std::mutex mutex; ///< guards scratches
+  mutable std::vector<std::unique_ptr<BpeModel::Scratch>> scratches;
+};
+
+Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+Tokenizer Tokenizer::bytes() {
+  TokenizerDefinition definition;
+  for (int32_t byte = 0; byte < 256; ++byte) {
+    definition.model.vocabulary.push_back(
+        {to_byte_level(std::string(1, static_cast<char>(byte))), byte});
+  }
+  add_end_of_text(definition);
+  return Tokenizer(std::make_shared<Impl>(std::move(definition)));
+}
+
+Tokenizer Tokenizer::characters(const std::vector<std::string_view>& texts) {
+  CharacterSet characters;
+  for (const auto text : texts) {
+    characters.add(text);
+  }
+  return Tokenizer(std::make_shared<Impl>(characters.definition()));
+}
+
+Tokenizer Tokenizer::train_bpe(
+    const std::vector<std::string_view>& documents, int64_t vocab_size) {
+  BpeTrainer trainer(Pattern::qwen2);
+  for (const auto document : documents) {
+    trainer.add(document);
+  }
+  return Tokenizer(std::make_shared<Impl>(train(trainer, vocab_size)));
+}
+
+Tokenizer Tokenizer::load(const std::filesystem::path& file_or_folder) {
+  std::error_code error;
+  const bool is_folder = std::filesystem::is_directory(file_or_folder, error);
+  const auto file = is_folder ? file_or_folder / "tokenizer.json" : file_or_folder;
+  return from_json(read_file(file), file.string());
+}
+
+Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
+  try {
+    return Tokenizer(std::make_shared<Impl>(parse_tokenizer_json(json)));
+  } catch (const Error& error) {
+    fail(name, ": ", error.what());
+  }
+}
+
+void Tokenizer::save(const std::filesystem::path& file) const {
+  auto partial = file;
+  partial += ".partial";
+  std::ofstream stream(partial, std::ios::binary | std::ios::trunc);
+  stream << to_json();
+  stream.close();
+  std::error_code error;
+  if (!stream.fail()) {
+    std::filesystem::rename(partial, file, error);
+  }
+  if (stream.fail() || error) {
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+    fail(file.string(), ": cannot be written");
+  }
+}
+
+std::string Tokenizer::to_json() const {
+  return format_tokenizer_json(impl_->definition);
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
+  return impl_->encode(text, /*with_special=*/true);
+}
+
+std::vector<int32_t> Tokenizer::encode_ordinary(std::string_view text) const {
+  return impl_->encode(text, /*with_special=*/false);
+}
+
+std::string Tokenizer::decode_bytes(std::span<const int32_t> ids, bool skip_special) const {
+  std::string bytes;
+  for (const int32_t id : ids) {
+    const auto& token = impl_->token(id);
+    if (!(skip_special && token.special)) {
+      bytes += token.bytes;
+    }
+  }
+  return bytes;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
+  return lossy_utf8(decode_bytes(ids, skip_special));
+}
+
+const std::string& Tokenizer::token_bytes(int32_t id) const {
+  return impl_->token(id).bytes;
+}
+
+std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {
+  const auto entry = impl_->id_by_token.find(std::string(token));
+  return entry == impl_->id_by_token.end() ? std::nullopt : std::optional(entry->second);
+}
+
+bool Tokenizer::is_special(int32_t id) const {
+  return impl_->token(id).special;
+}
+
+int64_t Tokenizer::vocab_size() const {
+  return impl_->vocab_size;
+}
+
+std::optional<int32_t> Tokenizer::end_of_text() const {
+  return impl_->end_of_text;
+}
+
+Tokenizer make_tokenizer(const std::string& spec, const DocumentSource& documents) {
+  if (spec == "bytes") {
+    return Tokenizer::bytes();
+  }
+  if (spec == "chars") {
+    CharacterSet characters;
+    documents([&](std::string_view document) { characters.add(document); });
+    return Tokenizer(std::make_shared<Tokenizer::Impl>(characters.definition()));
+  }
+  if (spec.rfind("bpe:", 0) == 0) {
+    int64_t vocab_size = 0;
+    const char* end = spec.data() + spec.size();
+    const auto [stop, error] = std::from_chars(spec.data() + 4, end, vocab_size);
+    check(
+        error == std::errc() && stop == end && vocab_size >= 257 && vocab_size <= INT32_MAX,
+        "tokenizer: ",
+        spec,
+        " is not bpe: and a vocabulary size from 257 on, such as bpe:8192");
+    BpeTrainer trainer(Pattern::qwen2);
+    documents([&](std::string_view document) { trainer.add(document); });
+    return Tokenizer(std::make_shared<Tokenizer::Impl>(train(trainer, vocab_size)));
+  }
+  std::error_code error;
+  check(
+      std::filesystem::exists(spec, error),
+      "tokenizer: ",
+      spec,
+      " is neither bytes, chars, bpe:SIZE nor an existing file or folder");
+  return Tokenizer::load(spec);
+}
+
+} // namespace moe
