@@ -1,6 +1,9 @@
 #include "moe/kernels/expert_mlp.h"
 
+#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
+
+#include "moe/kernels/cpu_expert_mlp.h"
 
 namespace moe {
 namespace {
@@ -70,10 +73,17 @@ void check_shapes(
 } // namespace
 
 ExpertPath expert_path(
-    const torch::Tensor& /*input*/,
-    const ExpertWeights& /*weights*/,
-    const ExpertForm& /*form*/) {
-  return ExpertPath::reference;
+    const torch::Tensor& input, const ExpertWeights& weights, const ExpertForm& /*form*/) {
+  const auto plain_float = [](const torch::Tensor& tensor) {
+    return tensor.is_cpu() && tensor.scalar_type() == torch::kFloat32 &&
+           tensor.layout() == torch::kStrided;
+  };
+  // Autocast asks for products in a narrower type, which only ATen's operations obey.
+  const bool supported = plain_float(input) && plain_float(weights.up) &&
+                         plain_float(weights.down) && !weights.up_bias.defined() &&
+                         !weights.down_bias.defined() &&
+                         !at::autocast::is_autocast_enabled(at::kCPU);
+  return supported ? ExpertPath::cpu : ExpertPath::reference;
 }
 
 torch::Tensor expert_mlp(
@@ -82,7 +92,13 @@ torch::Tensor expert_mlp(
     const ExpertWeights& weights,
     const ExpertForm& form) {
   check_shapes(input, rows, weights, form);
-  return expert_mlp_reference(input, rows, weights, form);
+  switch (expert_path(input, weights, form)) {
+    case ExpertPath::cpu:
+      return cpu::expert_mlp(input, rows, weights, form);
+    case ExpertPath::reference:
+      return expert_mlp_reference(input, rows, weights, form);
+  }
+  TORCH_CHECK(false, "expert_mlp: no such path");
 }
 
 } // namespace moe

@@ -1,0 +1,98 @@
+#include "moe/kernels/cpu_expert_mlp.h"
+
+#include <torch/torch.h>
+
+namespace moe::cpu {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// The whole expert computation as one node of the graph.
+class ExpertMlp : public torch::autograd::Function<ExpertMlp> {
+ public:
+  static torch::Tensor forward(
+      AutogradContext* context,
+      const torch::Tensor& input,
+      const torch::Tensor& row_weight,
+      const torch::Tensor& up,
+      const torch::Tensor& down,
+      const Dispatch& rows,
+      const ExpertForm& form) {
+    const Dispatch weighted{rows.row_token, row_weight, rows.offsets, rows.token_rows};
+    auto result =
+        cpu::forward(input, weighted, {up, down, {}, {}}, form, /*keep_preactivations=*/true);
+    context->save_for_backward(
+        {input,
+         row_weight,
+         up,
+         down,
+         rows.row_token,
+         rows.offsets,
+         rows.token_rows,
+         result.preactivations});
+    context->saved_data["activation"] = static_cast<int64_t>(form.activation);
+    context->saved_data["gated"] = form.gated;
+    return result.output;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    TORCH_CHECK(
+        !torch::GradMode::is_enabled(),
+        "expert_mlp: this path has no second derivatives; use expert_mlp_reference or float64");
+    const auto saved = context->get_saved_variables();
+    const Dispatch rows{saved[4], saved[1], saved[5], saved[6]};
+    const ExpertForm form{
+        static_cast<Activation>(context->saved_data["activation"].toInt()),
+        context->saved_data["gated"].toBool()};
+    const GradientMask mask{
+        context->needs_input_grad(0),
+        context->needs_input_grad(1),
+        context->needs_input_grad(2),
+        context->needs_input_grad(3)};
+    auto result = cpu::backward(
+        gradients[0].contiguous(),
+        saved[0],
+        rows,
+        {saved[2], saved[3], {}, {}},
+        form,
+        saved[7],
+        mask);
+    return {result.input, result.row_weight, result.up, result.down, {}, {}};
+  }
+};
+
+} // namespace
+
+Sizes sizes_of(const at::Tensor& input, const Dispatch& rows, const ExpertWeights& weights) {
+  return {
+      input.size(0),
+      rows.row_token.size(0),
+      weights.down.size(0),
+      weights.down.size(1),
+      weights.down.size(2),
+      weights.up.size(1)};
+}
+
+at::Tensor expert_mlp(
+    const at::Tensor& input,
+    const Dispatch& rows,
+    const ExpertWeights& weights,
+    const ExpertForm& form) {
+  const auto x = input.contiguous();
+  const Dispatch list{
+      rows.row_token.contiguous(),
+      rows.row_weight.to(at::kFloat).contiguous(),
+      rows.offsets.contiguous(),
+      rows.token_rows.contiguous()};
+  const ExpertWeights stacked{weights.up.contiguous(), weights.down.contiguous(), {}, {}};
+  const bool differentiate = at::GradMode::is_enabled() &&
+                             (x.requires_grad() || list.row_weight.requires_grad() ||
+                              stacked.up.requires_grad() || stacked.down.requires_grad());
+  if (!differentiate) {
+    return forward(x, list, stacked, form, /*keep_preactivations=*/false).output;
+  }
+  return ExpertMlp::apply(x, list.row_weight, stacked.up, stacked.down, list, form);
+}
+
+} // namespace moe::cpu

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <array>
+
+#include "moe/kernels/expert_mlp.h"
+
+// Private to moe/kernels; not installed. The float32 path of `expert_mlp` on the CPU:
+//
+// The rows of an expert are cut into tiles of up to 128 (cpu_row_tiles.h). Within a tile every
+// matrix is transposed, [width, lanes]. Then the weights, as they are stored, are the left
+// factor of both products of the forward pass, and what a tile needs stays in the cache:
+//
+//     X^T [D, lanes]    gathered from the input
+//     P^T [2F, lanes] = up [2F, D] · X^T          kept for the backward pass
+//     H^T [F, lanes]  = row_weight · activation(gate) · up
+//     Y^T [D, lanes]  = down [D, F] · H^T         written as rows of [N, D]
+//
+// and a last pass adds up the rows of each token. A task is a tile, so nothing depends on the
+// number of threads but the time. The backward pass is described in cpu_backward.cpp.
+//
+// All tensors are contiguous; weights have no biases.
+
+namespace moe::cpu {
+
+/// The sizes of the problem. H is the width of `up`: 2F if gated, else F.
+struct Sizes {
+  int64_t tokens;
+  int64_t rows;
+  int64_t experts;
+  int64_t model_dim;
+  int64_t expert_dim;
+  int64_t up_width;
+};
+
+Sizes sizes_of(const at::Tensor& input, const Dispatch& rows, const ExpertWeights& weights);
+
+struct ForwardResult {
+  at::Tensor output;         ///< [T, D]
+  at::Tensor preactivations; ///< what the backward pass needs: P^T of all tiles, one after the
+                             ///< other; undefined unless asked for
+};
+
+ForwardResult forward(
+    const at::Tensor& input,
+    const Dispatch& rows,
+    const ExpertWeights& weights,
+    const ExpertForm& form,
+    bool keep_preactivations);
+
+/// Which gradients are asked for, and the gradients: undefined where not asked for.
+struct GradientMask {
+  bool input, row_weight, up, down;
+};
+struct Gradients {
+  at::Tensor input;      ///< [T, D]
+  at::Tensor row_weight; ///< [N]
+  at::Tensor up;         ///< [E, 2F or F, D]
+  at::Tensor down;       ///< [E, D, F]
+};
+
+Gradients backward(
+    const at::Tensor& output_gradient,
+    const at::Tensor& input,
+    const Dispatch& rows,
+    const ExpertWeights& weights,
+    const ExpertForm& form,
+    const at::Tensor& preactivations,
+    const GradientMask& mask);
+
+/// Both as one differentiable operation.
+at::Tensor expert_mlp(
+    const at::Tensor& input,
+    const Dispatch& rows,
+    const ExpertWeights& weights,
+    const ExpertForm& form);
+
+} // namespace moe::cpu

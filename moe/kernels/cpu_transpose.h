@@ -1,0 +1,18 @@
+#pragma once
+
+#include <cstdint>
+
+#include "moe/kernels/cpu_gemm.h"
+
+// Private to moe/kernels/cpu_*.cpp; not installed.
+
+namespace moe::cpu {
+
+/// out[column][i] = rows[i][column]: transposes `num_rows` rows of `width` that lie anywhere
+/// into out [width, num_rows].
+void transpose_rows(const float* const* rows, int64_t num_rows, int64_t width, Matrix out);
+
+/// The same for the rows of a matrix: in [num_rows, width] -> out [width, num_rows].
+void transpose(ConstMatrix in, int64_t num_rows, int64_t width, Matrix out);
+
+} // namespace moe::cpu

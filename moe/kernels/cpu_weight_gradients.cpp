@@ -1,0 +1,118 @@
+#include "moe/kernels/cpu_weight_gradients.h"
+
+#include <algorithm>
+
+#include "moe/kernels/cpu_gemm.h"
+#include "moe/kernels/cpu_tasks.h"
+#include "moe/kernels/cpu_transpose.h"
+
+namespace moe::cpu {
+namespace {
+
+// A panel of the gradient takes 256 KiB; a slab of tokens 64 KiB, gathered once per panel.
+constexpr int64_t kPanelRows = 512;
+constexpr int64_t kPanelColumns = 128;
+
+/// Part of one expert's gradient: rows of `width`, columns of `dim`.
+struct Panel {
+  const WeightGradient* of;
+  int64_t expert;
+  int64_t row;
+  int64_t rows;
+  int64_t column;
+  int64_t columns;
+  int64_t cost;
+};
+
+void append_panels(
+    const WeightGradient& weight, int64_t expert, int64_t lanes, std::vector<Panel>& panels) {
+  if (weight.gradient == nullptr) {
+    return;
+  }
+  for (int64_t row = 0; row < weight.width; row += kPanelRows) {
+    const auto rows = std::min(kPanelRows, weight.width - row);
+    for (int64_t column = 0; column < weight.dim; column += kPanelColumns) {
+      const auto columns = std::min(kPanelColumns, weight.dim - column);
+      panels.push_back({&weight, expert, row, rows, column, columns, rows * columns * lanes});
+    }
+  }
+}
+
+std::vector<Panel> all_panels(
+    const RowTiles& plan, const WeightGradient& up, const WeightGradient& down) {
+  std::vector<Panel> panels;
+  const auto num_experts = static_cast<int64_t>(plan.first_of_expert.size()) - 1;
+  for (int64_t expert = 0; expert < num_experts; ++expert) {
+    int64_t lanes = 0;
+    for (auto i = plan.first_of_expert[expert]; i < plan.first_of_expert[expert + 1]; ++i) {
+      lanes += plan.tiles[i].lanes;
+    }
+    append_panels(up, expert, lanes, panels);
+    append_panels(down, expert, lanes, panels);
+  }
+  std::stable_sort(panels.begin(), panels.end(), [](const Panel& a, const Panel& b) {
+    return a.cost > b.cost;
+  });
+  return panels;
+}
+
+/// Some columns of the tile's tokens: out [lanes, columns], zeros past the last row.
+void gather_columns(
+    const RowTile& tile, const int32_t* row_token, const Panel& panel, float* out) {
+  const float* from = panel.of->tokens + panel.column;
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    const float* row = from + row_token[tile.first_row + i] * panel.of->dim;
+    std::copy_n(row, panel.columns, out + i * panel.columns);
+  }
+  std::fill(out + tile.rows * panel.columns, out + tile.lanes * panel.columns, 0.0F);
+}
+
+void fill_zero(int64_t rows, int64_t columns, Matrix out) {
+  for (int64_t i = 0; i < rows; ++i) {
+    std::fill_n(out.data + i * out.stride, columns, 0.0F);
+  }
+}
+
+} // namespace
+
+void weight_gradients(
+    const RowTiles& plan,
+    const int32_t* row_token,
+    const WeightGradient& up,
+    const WeightGradient& down) {
+  const auto panels = all_panels(plan, up, down);
+  constexpr int64_t tokens_size = kMaxLanes * kPanelColumns;
+  constexpr int64_t scratch_size = tokens_size + kPanelRows * kPanelColumns;
+  run_tasks(static_cast<int64_t>(panels.size()), scratch_size, [&](int64_t i, float* scratch) {
+    const Panel& panel = panels[i];
+    const WeightGradient& weight = *panel.of;
+    float* const gradient = weight.gradient + panel.expert * weight.width * weight.dim;
+    const Matrix in_place{gradient + panel.row * weight.dim + panel.column, weight.dim};
+    const Matrix sum =
+        weight.transposed ? Matrix{scratch + tokens_size, panel.columns} : in_place;
+    const auto first = plan.first_of_expert[panel.expert];
+    const auto last = plan.first_of_expert[panel.expert + 1];
+    if (first == last) {
+      fill_zero(panel.rows, panel.columns, sum);
+    }
+    for (auto t = first; t < last; ++t) {
+      const RowTile& tile = plan.tiles[t];
+      gather_columns(tile, row_token, panel, scratch);
+      const float* left = weight.left + tile.first_lane * weight.width + panel.row * tile.lanes;
+      gemm(
+          panel.rows,
+          panel.columns,
+          tile.lanes,
+          {left, tile.lanes},
+          {scratch, panel.columns},
+          sum,
+          t == first ? Store::overwrite : Store::add);
+    }
+    if (weight.transposed) {
+      float* const to = gradient + panel.column * weight.width + panel.row;
+      transpose({sum.data, sum.stride}, panel.rows, panel.columns, {to, weight.width});
+    }
+  });
+}
+
+} // namespace moe::cpu
