@@ -4,13 +4,13 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "moe/data/tokenizer/json_internal.h"
+#include "moe/data/tokenizer/json_members_internal.h"
 #include "moe/error.h"
 
 namespace moe {
 namespace {
 
-using namespace json_internal;
+using namespace json_members;
 using IdByToken = std::unordered_map<std::string_view, int32_t>;
 
 void require_null(const Json& object, const char* key, const std::string& where) {
@@ -378,10 +378,7 @@ std::string parse_post_processor(const Json& root, const TokenizerDefinition& de
   return member(root, "post_processor").dump();
 }
 
-} // namespace
-
-TokenizerDefinition parse_tokenizer_json(std::string_view text) {
-  const Json root = parse(text);
+TokenizerDefinition read_definition(const Json& root) {
   check(root.is_object(), "expected a JSON object, found ", shown(root));
   const auto& version = member(root, "version");
   check(
@@ -402,6 +399,17 @@ TokenizerDefinition parse_tokenizer_json(std::string_view text) {
   parse_decoder(root, definition);
   definition.post_processor = parse_post_processor(root, definition);
   return definition;
+}
+
+} // namespace
+
+TokenizerDefinition parse_tokenizer_json(std::string_view text, const std::string& name) {
+  const Json root = parse_json(text, name, {.depth = 100});
+  try {
+    return read_definition(root);
+  } catch (const Error& error) {
+    fail(name, ": ", error.what());
+  }
 }
 
 } // namespace moe

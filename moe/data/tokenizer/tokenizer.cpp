@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 #include <mutex>
 #include <unordered_map>
 
+#include "moe/checkpoint/atomic_file.h"
 #include "moe/data/tokenizer/added_tokens.h"
 #include "moe/data/tokenizer/bpe_model.h"
 #include "moe/data/tokenizer/bpe_trainer.h"
@@ -84,18 +84,6 @@ TokenizerDefinition train(const BpeTrainer& trainer, int64_t vocab_size) {
   auto definition = trainer.train(vocab_size - 1);
   add_end_of_text(definition);
   return definition;
-}
-
-std::string read_file(const std::filesystem::path& file) {
-  std::error_code error;
-  check(
-      std::filesystem::is_regular_file(file, error),
-      file.string(),
-      ": is not a file; expected a tokenizer.json or a folder that has one");
-  std::ifstream stream(file, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-  check(stream.good() || stream.eof(), file.string(), ": cannot be read");
-  return text;
 }
 
 } // namespace
@@ -270,32 +258,20 @@ Tokenizer Tokenizer::load(const std::filesystem::path& file_or_folder) {
   std::error_code error;
   const bool is_folder = std::filesystem::is_directory(file_or_folder, error);
   const auto file = is_folder ? file_or_folder / "tokenizer.json" : file_or_folder;
-  return from_json(read_file(file), file.string());
+  return from_json(read_text_file(file), file.string());
 }
 
 Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
+  auto definition = parse_tokenizer_json(json, name);
   try {
-    return Tokenizer(std::make_shared<Impl>(parse_tokenizer_json(json)));
+    return Tokenizer(std::make_shared<Impl>(std::move(definition)));
   } catch (const Error& error) {
     fail(name, ": ", error.what());
   }
 }
 
 void Tokenizer::save(const std::filesystem::path& file) const {
-  auto partial = file;
-  partial += ".partial";
-  std::ofstream stream(partial, std::ios::binary | std::ios::trunc);
-  stream << to_json();
-  stream.close();
-  std::error_code error;
-  if (!stream.fail()) {
-    std::filesystem::rename(partial, file, error);
-  }
-  if (stream.fail() || error) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    fail(file.string(), ": cannot be written");
-  }
+  write_file_atomically(file, to_json());
 }
 
 std::string Tokenizer::to_json() const {

@@ -7,9 +7,9 @@
 
 namespace moe {
 
-/// Reads the text of a `tokenizer.json`. Throws `Error`, without a file's name, that says what
+/// Reads the text of a `tokenizer.json`. Throws `Error` that begins with `name` and says what
 /// is wrong or which part is not supported.
-TokenizerDefinition parse_tokenizer_json(std::string_view text);
+TokenizerDefinition parse_tokenizer_json(std::string_view text, const std::string& name);
 
 /// Writes what `parse_tokenizer_json` reads and Hugging Face's `tokenizers` understands.
 std::string format_tokenizer_json(const TokenizerDefinition& definition);

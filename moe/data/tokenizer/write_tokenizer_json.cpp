@@ -1,14 +1,14 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "moe/data/tokenizer/json_internal.h"
+#include "moe/checkpoint/json_internal.h"
 #include "moe/data/tokenizer/tokenizer_json.h"
 
 namespace moe {
 namespace {
 
 std::string json_string(std::string_view text) {
-  return json_internal::Json(text).dump();
+  return Json(text).dump();
 }
 
 const char* json_bool(bool value) {

@@ -1,19 +1,13 @@
 #pragma once
-// Private: not installed.
 
-#include <nlohmann/json.hpp>
+// Private to the library: not installed, because it shows nlohmann-json.
+
+#include <cstdint>
 #include <string>
-#include <string_view>
 
-#include "moe/error.h"
+#include "moe/checkpoint/json_internal.h"
 
-namespace moe::json_internal {
-
-using Json = nlohmann::json;
-
-/// Parses `text`. Throws `Error` on anything that is not JSON, on a key that an object has
-/// twice (readers disagree about which one counts), and on nesting deeper than 100.
-Json parse(std::string_view text);
+namespace moe::json_members {
 
 /// `value` as JSON of at most about 60 bytes, for messages.
 std::string shown(const Json& value);
@@ -34,4 +28,4 @@ bool bool_member_or(
 /// A token id: an integer from 0 to 2^31 - 1.
 int32_t token_id(const Json& value, const std::string& where);
 
-} // namespace moe::json_internal
+} // namespace moe::json_members

@@ -1,15 +1,14 @@
-#include "moe/data/tokenizer/json_internal.h"
+#include "moe/data/tokenizer/json_members_internal.h"
 
 #include <cstdint>
 #include <limits>
-#include <vector>
 
 #include "moe/data/utf8.h"
+#include "moe/error.h"
 
-namespace moe::json_internal {
+namespace moe::json_members {
 namespace {
 
-constexpr size_t kMaxDepth = 100;
 constexpr size_t kMaxShown = 60;
 
 const Json& checked_member(
@@ -33,97 +32,7 @@ const Json& checked_member(
   return *entry;
 }
 
-/// Builds a value from the parser's events. (The library's own parser keeps the last of two
-/// equal keys; its callbacks take quadratic time.)
-class Builder : public nlohmann::json_sax<Json> {
- public:
-  explicit Builder(Json& root) : root_(root) {}
-
-  bool null() override {
-    return add(nullptr);
-  }
-  bool boolean(bool value) override {
-    return add(value);
-  }
-  bool number_integer(number_integer_t value) override {
-    return add(value);
-  }
-  bool number_unsigned(number_unsigned_t value) override {
-    return add(value);
-  }
-  bool number_float(number_float_t value, const string_t&) override {
-    return add(value);
-  }
-  bool string(string_t& value) override {
-    return add(std::move(value));
-  }
-  bool binary(binary_t&) override {
-    return false; // JSON text has none
-  }
-  bool start_object(size_t) override {
-    return open(Json::object());
-  }
-  bool start_array(size_t) override {
-    return open(Json::array());
-  }
-  bool end_object() override {
-    return close();
-  }
-  bool end_array() override {
-    return close();
-  }
-
-  bool key(string_t& key) override {
-    const auto [entry, is_new] = open_.back()->get_ref<Json::object_t&>().emplace(key, nullptr);
-    check(is_new, "the key ", shown(key), " occurs twice");
-    member_ = &entry->second;
-    return true;
-  }
-
-  bool parse_error(size_t position, const std::string&, const Json::exception&) override {
-    fail("not valid JSON at byte ", position);
-  }
-
- private:
-  Json& place(Json value) {
-    if (open_.empty()) {
-      return root_ = std::move(value);
-    }
-    if (open_.back()->is_array()) {
-      return open_.back()->emplace_back(std::move(value));
-    }
-    return *member_ = std::move(value);
-  }
-
-  bool add(Json value) {
-    place(std::move(value));
-    return true;
-  }
-
-  bool open(Json container) {
-    check(open_.size() < kMaxDepth, "nested deeper than ", kMaxDepth, " levels");
-    open_.push_back(&place(std::move(container)));
-    return true;
-  }
-
-  bool close() {
-    open_.pop_back();
-    return true;
-  }
-
-  Json& root_;
-  std::vector<Json*> open_; ///< containers that the parser is inside of
-  Json* member_ = nullptr;  ///< where the value of the last key goes
-};
-
 } // namespace
-
-Json parse(std::string_view text) {
-  Json root;
-  Builder builder(root);
-  Json::sax_parse(text.begin(), text.end(), &builder);
-  return root;
-}
 
 std::string shown(const Json& value) {
   if (value.is_structured() && !value.empty()) {
@@ -176,4 +85,4 @@ int32_t token_id(const Json& value, const std::string& where) {
   return value.get<int32_t>();
 }
 
-} // namespace moe::json_internal
+} // namespace moe::json_members
