@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "moe/checkpoint/huggingface/config.h"
-#include "moe/checkpoint/safetensors_folder.h"
+#include "moe/checkpoint/model_files.h"
 #include "moe/checkpoint/state_dict.h"
 #include "moe/decoder/decoder_options.h"
 
@@ -76,17 +76,7 @@ class ModelFolder {
   StateDict tensors() const;
 
  private:
-  std::filesystem::path path_;
-  ReadConfig config_;
-  SafetensorsFolder weights_;
-  /// Our tensors with the one way in which this folder stores each.
-  struct Source {
-    NamedShape ours;
-    TensorParts parts;
-  };
-  std::vector<Source> sources_;
-
-  void copy_into(torch::Tensor destination, const Source& source) const;
+  ModelFiles files_;
 };
 
 } // namespace moe

@@ -68,7 +68,8 @@ std::string header_text(
         {"dtype", element_type_name(tensor.type)},
         {"shape", tensor.shape},
         {"data_offsets", {offset, end}}};
-    text += (text.size() > 1 ? "," : "") + json_string(tensor.name, file) + ":" + entry.dump();
+    text += text.size() > 1 ? "," : "";
+    text += json_string(tensor.name, file) + ":" + entry.dump();
     offset = end;
   }
   text += "}";

@@ -6,12 +6,14 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "moe/checkpoint/element_type.h"
 #include "moe/checkpoint/safetensors_file.h"
+#include "moe/checkpoint/safetensors_writer.h"
 
 namespace moe {
 
@@ -78,16 +80,25 @@ LoadReport load_safetensors(
     const std::filesystem::path& path,
     const LoadOptions& options = {});
 
-/// The tensors of a file, index or folder. They share the memory of the mapped file (changing
-/// them does not change the file), which is read when first touched; a tensor that is not
-/// aligned is copied. Throws `Error` for types that LibTorch lacks (F4, F6).
+/// The tensors of a file, index or folder, in the order of their data. They share the memory of
+/// the mapped file (changing them does not change the file), which is read when first touched;
+/// a tensor that is not aligned is copied. Throws `Error` for types that LibTorch lacks (F4,
+/// F6).
 StateDict read_state_dict(const std::filesystem::path& path);
 
-/// Writes tensors to a safetensors file, like `save_safetensors`.
+/// Writes tensors to a safetensors file, like `save_safetensors`, each under its own name.
 void write_state_dict(
     const StateDict& tensors,
     const std::filesystem::path& path,
     const SaveOptions& options = {});
+
+/// A tensor that shares the memory of `entry`, which `owner` keeps alive; a copy where the
+/// memory is not aligned.
+torch::Tensor view_tensor(const TensorEntry& entry, std::shared_ptr<void> owner);
+
+/// A tensor to be written, converted to `type` when its turn comes.
+TensorSource tensor_source(
+    const std::string& name, torch::Tensor tensor, torch::ScalarType type);
 
 /// The type in a safetensors file of a LibTorch type, and back; throws `Error` where there is
 /// none.
