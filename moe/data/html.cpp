@@ -45,12 +45,13 @@ constexpr std::array<std::string_view, 12> kDroppedNames = {
     "footnote-ref",
     "headerlink"};
 
-constexpr std::array<std::string_view, 39> kParagraphElements = {
-    "html",     "body",    "p",       "div",     "section",    "article", "main",   "header",
-    "aside",    "address", "h1",      "h2",      "h3",         "h4",      "h5",     "h6",
-    "ul",       "ol",      "dl",      "dir",     "menu",       "table",   "thead",  "tbody",
-    "tfoot",    "caption", "pre",     "center",  "blockquote", "figure",  "hr",     "form",
-    "fieldset", "legend",  "details", "summary", "figcaption", "hgroup",  "listing"};
+constexpr std::array<std::string_view, 41> kParagraphElements = {
+    "html",   "body",    "p",          "div",        "section", "article", "main",
+    "header", "nav",     "footer",     "aside",      "address", "h1",      "h2",
+    "h3",     "h4",      "h5",         "h6",         "ul",      "ol",      "dl",
+    "dir",    "menu",    "table",      "thead",      "tbody",   "tfoot",   "caption",
+    "pre",    "center",  "blockquote", "figure",     "hr",      "form",    "fieldset",
+    "legend", "details", "summary",    "figcaption", "hgroup",  "listing"};
 
 constexpr std::array<std::string_view, 4> kLineElements = {"li", "dt", "dd", "tr"};
 
@@ -76,6 +77,9 @@ bool has_dropped_name(std::string_view words) {
 }
 
 bool is_dropped(xmlNode* node) {
+  if (name_of(node) == "html" || name_of(node) == "body") {
+    return false;
+  }
   return is_one_of(name_of(node), kDroppedElements) ||
          has_dropped_name(attribute(node, "class")) ||
          has_dropped_name(attribute(node, "id")) || attribute(node, "role") == "navigation" ||
