@@ -34,20 +34,20 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
   add_model_arguments(line, arguments.model);
   line.add_flag(
       "data",
-      arguments.data,
+      &arguments.data,
       "Text to evaluate on as PATH or NAME=PATH: a file, a folder or JSONL; repeatable.",
       "Data");
   line.add_flag(
       "sequence_length",
-      arguments.sequence_length,
+      &arguments.sequence_length,
       "Tokens per window; 0 means the model's context length.",
       "Data");
-  line.add_flag("batch_size", arguments.batch_size, "Windows per forward pass.", "Data");
+  line.add_flag("batch_size", &arguments.batch_size, "Windows per forward pass.", "Data");
   line.add_flag(
-      "max_tokens", arguments.max_tokens, "Tokens per domain at most; 0 means all.", "Data");
+      "max_tokens", &arguments.max_tokens, "Tokens per domain at most; 0 means all.", "Data");
   line.add_flag(
-      "document_mask", arguments.document_mask, "Keep attention inside documents.", "Data");
-  line.add_flag("json", arguments.json, "Print one JSON object.", "Output");
+      "document_mask", &arguments.document_mask, "Keep attention inside documents.", "Data");
+  line.add_flag("json", &arguments.json, "Print one JSON object.", "Output");
   line.set_footer("Example:\n  moe-evaluate runs/demo --data en=corpus/en-heldout");
 }
 

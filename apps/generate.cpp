@@ -30,10 +30,11 @@ struct Arguments {
 void add_arguments(CommandLine& line, Arguments& arguments) {
   add_model_arguments(line, arguments.model);
   line.add_flag(
-      "prompt", arguments.prompt, "Text to continue; - reads it from stdin.", "Prompt");
-  line.add_flag("interactive", arguments.interactive, "Ask for prompts, one by one.", "Prompt");
+      "prompt", &arguments.prompt, "Text to continue; - reads it from stdin.", "Prompt");
+  line.add_flag(
+      "interactive", &arguments.interactive, "Ask for prompts, one by one.", "Prompt");
   line.add_options(arguments.sampling, sampling_groups());
-  line.add_flag("json", arguments.json, "Print one JSON object per text.", "Output");
+  line.add_flag("json", &arguments.json, "Print one JSON object per text.", "Output");
   line.set_footer(
       "Examples:\n"
       "  moe-generate runs/demo --prompt \"Der Kernel\"\n"

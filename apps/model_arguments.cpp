@@ -13,12 +13,12 @@ void add_model_arguments(CommandLine& line, ModelArguments& arguments) {
   line.add_positional("model", arguments.folder, "A run, or a Hugging Face folder.");
   line.add_flag(
       "checkpoint",
-      arguments.checkpoint,
+      &arguments.checkpoint,
       "Which checkpoint of a run: best, last or a step. The best if there is one.",
       "Model");
-  line.add_flag("device", arguments.device, "cpu or cuda.", "Model");
+  line.add_flag("device", &arguments.device, "cpu or cuda.", "Model");
   line.add_flag(
-      "threads", arguments.threads, "Threads of computation; 0 means one per core.", "Model");
+      "threads", &arguments.threads, "Threads of computation; 0 means one per core.", "Model");
 }
 
 LoadedModel load_model(const ModelArguments& arguments) {

@@ -26,12 +26,12 @@ struct Arguments {
 };
 
 void add_arguments(CommandLine& line, Arguments& arguments) {
-  line.add_flag("out", arguments.out, "Folder of the run.", "Run");
-  line.add_flag("resume", arguments.resume, "Go on with the run in --out.", "Run");
-  line.add_flag("overwrite", arguments.overwrite, "Remove the run in --out first.", "Run");
+  line.add_flag("out", &arguments.out, "Folder of the run.", "Run");
+  line.add_flag("resume", &arguments.resume, "Go on with the run in --out.", "Run");
+  line.add_flag("overwrite", &arguments.overwrite, "Remove the run in --out first.", "Run");
   line.add_flag(
       "stop_after",
-      arguments.stop_after,
+      &arguments.stop_after,
       "Save and stop after this step; 0 for the last.",
       "Run");
   line.add_options(arguments.training, training_groups());

@@ -17,6 +17,24 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+void check_prompt(const std::vector<int32_t>& prompt, const DecoderOptions& model) {
+  check(!prompt.empty(), "prompt: it has no token");
+  check(
+      static_cast<int64_t>(prompt.size()) < model.context_length,
+      "prompt: ",
+      prompt.size(),
+      " tokens leave no room in the model's context of ",
+      model.context_length);
+  for (const int32_t id : prompt) {
+    check(
+        id >= 0 && id < model.vocab_size,
+        "prompt: the model has no token ",
+        id,
+        "; its vocabulary has ",
+        model.vocab_size);
+  }
+}
+
 /// The logits [V] of the token after `ids`, float32 on the CPU.
 torch::Tensor next_logits(DecoderLM& model, DecoderState& state, std::vector<int64_t> ids) {
   const auto device = model->embedding->weight.device();
@@ -24,7 +42,10 @@ torch::Tensor next_logits(DecoderLM& model, DecoderState& state, std::vector<int
       torch::from_blob(ids.data(), {1, static_cast<int64_t>(ids.size())}, torch::kInt64)
           .to(device);
   const auto hidden = model->forward(input, state).hidden; // [1, S, D]
-  return model->logits(hidden.select(1, -1)).squeeze(0).to(torch::kCPU, torch::kFloat32);
+  return model->logits(hidden.select(1, -1))
+      .squeeze(0)
+      .to(torch::kCPU, torch::kFloat32)
+      .contiguous();
 }
 
 /// Turns ids into text that is handed out as soon as it is certain.
@@ -73,56 +94,28 @@ std::string_view finish_reason_name(FinishReason reason) {
   fail("finish reason: no name for value ", static_cast<int>(reason));
 }
 
-Generator::Generator(DecoderLM model, Tokenizer tokenizer)
-    : model_(std::move(model)), tokenizer_(std::move(tokenizer)) {}
-
-std::vector<int32_t> Generator::starting_ids(const std::vector<int32_t>& prompt) const {
-  auto ids = prompt;
-  if (ids.empty()) {
-    const auto end_of_text = tokenizer_.end_of_text();
-    check(
-        end_of_text.has_value(),
-        "prompt: it is empty, and the tokenizer has no end-of-text token to begin with");
-    ids.push_back(*end_of_text);
-  }
-  const auto context = model_->options.context_length;
-  check(
-      static_cast<int64_t>(ids.size()) < context,
-      "prompt: ",
-      ids.size(),
-      " tokens leave no room in the model's context of ",
-      context);
-  for (const int32_t id : ids) {
-    check(
-        id >= 0 && id < model_->options.vocab_size,
-        "prompt: the model has no token ",
-        id,
-        "; its vocabulary has ",
-        model_->options.vocab_size);
-  }
-  return ids;
-}
-
-Generation Generator::generate(
+Generation generate_tokens(
+    DecoderLM model,
     const std::vector<int32_t>& prompt,
     const SamplerOptions& options,
-    const TextCallback& on_text) {
+    std::optional<int32_t> end_of_text,
+    const TokenCallback& on_token) {
+  check_prompt(prompt, model->options);
   const torch::InferenceMode inference;
-  model_->eval();
-  auto history = starting_ids(prompt);
-  const auto prompt_tokens = static_cast<int64_t>(history.size());
-  const int64_t room = model_->options.context_length - prompt_tokens;
+  model->eval();
+  const auto prompt_tokens = static_cast<int64_t>(prompt.size());
+  const int64_t room = model->options.context_length - prompt_tokens;
   const int64_t limit = std::min(options.max_new_tokens, room);
   Sampler sampler(options);
   Generation generation;
   generation.prompt_tokens = prompt_tokens;
   generation.context_full = limit < options.max_new_tokens;
-  TextStream stream(tokenizer_, options, on_text, generation.text);
-  auto state = model_->make_state(/*batch_size=*/1, prompt_tokens + limit);
-  std::vector<int64_t> input(history.begin(), history.end());
+  auto state = model->make_state(/*batch_size=*/1, prompt_tokens + limit);
+  auto history = prompt;
+  std::vector<int64_t> input(prompt.begin(), prompt.end());
   auto begin = Clock::now();
-  for (int64_t i = 0; i < limit; ++i) {
-    auto logits = next_logits(model_, state, input).contiguous().clone();
+  for (int64_t i = 0; i < limit && generation.finish == FinishReason::length; ++i) {
+    auto logits = next_logits(model, state, input);
     if (i == 0) {
       generation.prefill_seconds = seconds_since(begin);
       begin = Clock::now();
@@ -132,19 +125,38 @@ Generation Generator::generate(
     generation.ids.push_back(id);
     history.push_back(id);
     input = {id};
-    if (tokenizer_.end_of_text() == id && !options.ignore_end_of_text) {
+    if (end_of_text == id && !options.ignore_end_of_text) {
       generation.finish = FinishReason::end_of_text;
-      break;
-    }
-    if (!stream.push(id)) {
+    } else if (on_token && !on_token(id)) {
       generation.finish = FinishReason::stop;
-      break;
     }
   }
   generation.decode_seconds = seconds_since(begin);
-  generation.context_full =
-      generation.context_full && generation.finish == FinishReason::length;
+  generation.context_full &= generation.finish == FinishReason::length;
+  return generation;
+}
+
+Generator::Generator(DecoderLM model, Tokenizer tokenizer)
+    : model_(std::move(model)), tokenizer_(std::move(tokenizer)) {}
+
+Generation Generator::generate(
+    const std::vector<int32_t>& prompt,
+    const SamplerOptions& options,
+    const TextCallback& on_text) {
+  const auto end_of_text = tokenizer_.end_of_text();
+  auto ids = prompt;
+  if (ids.empty()) {
+    check(
+        end_of_text.has_value(),
+        "prompt: it is empty, and the tokenizer has no end-of-text token to begin with");
+    ids.push_back(*end_of_text);
+  }
+  std::string text;
+  TextStream stream(tokenizer_, options, on_text, text);
+  auto generation = generate_tokens(
+      model_, ids, options, end_of_text, [&](int32_t id) { return stream.push(id); });
   stream.finish();
+  generation.text = std::move(text);
   return generation;
 }
 

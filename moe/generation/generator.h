@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,20 @@ struct Generation {
 /// whether to go on.
 using TextCallback = std::function<bool(std::string_view)>;
 
+/// Receives each new token. Returns whether to go on.
+using TokenCallback = std::function<bool(int32_t)>;
+
+/// Writes tokens on from a prompt of at least one, without turning them into text: `text` of
+/// the result is empty. Stops after `end_of_text` unless the options ignore it, and at the end
+/// of the model's context. Throws `Error` for a prompt that leaves no room for one token, or
+/// ids that the model does not have.
+Generation generate_tokens(
+    DecoderLM model,
+    const std::vector<int32_t>& prompt,
+    const SamplerOptions& options,
+    std::optional<int32_t> end_of_text = std::nullopt,
+    const TokenCallback& on_token = {});
+
 /// Writes on from prompts, with one pass over the prompt and then one token at a time from the
 /// keys and values of the tokens before it.
 ///
@@ -48,17 +63,14 @@ class Generator {
  public:
   Generator(DecoderLM model, Tokenizer tokenizer);
 
-  /// Writes on from `prompt`; an empty one begins a document: it stands for the end-of-text
-  /// token. Stops at the end of the model's context. Throws `Error` for a prompt that does not
-  /// leave room for one token, or ids that the model does not have.
+  /// Writes on from `prompt` as `generate_tokens` does; an empty one begins a document: it
+  /// stands for the end-of-text token. Ends before a stop text, too.
   Generation generate(
       const std::vector<int32_t>& prompt,
       const SamplerOptions& options,
       const TextCallback& on_text = {});
 
  private:
-  std::vector<int32_t> starting_ids(const std::vector<int32_t>& prompt) const;
-
   DecoderLM model_;
   Tokenizer tokenizer_;
 };

@@ -1,0 +1,183 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "apps/benchmark/suites.h"
+#include "apps/command_line.h"
+#include "apps/exit_code.h"
+#include "apps/json_output.h"
+#include "apps/libtorch_support.h"
+#include "apps/output.h"
+#include "apps/process.h"
+#include "apps/status_line.h"
+#include "moe/decoder/device.h"
+
+namespace {
+
+using namespace moe;
+
+struct Arguments {
+  std::vector<std::string> suite;
+  std::vector<std::string> workload;
+  std::string dtype = "float32";
+  std::string text;
+  int64_t steps = 5;
+  int64_t threads = 0;
+  bool json = false;
+};
+
+void add_arguments(CommandLine& line, Arguments& arguments) {
+  line.add_flag(
+      "suite",
+      &arguments.suite,
+      "What to measure: train, generate, tokenizer; repeatable. The first two if not given.",
+      "Benchmark");
+  line.add_flag(
+      "workload",
+      &arguments.workload,
+      "Shapes to measure: tiny, fine, coarse; repeatable. tiny and fine if not given.",
+      "Benchmark");
+  line.add_flag(
+      "dtype", &arguments.dtype, "Type of computation: float32 or bfloat16.", "Benchmark");
+  line.add_flag(
+      "text", &arguments.text, "Text for the tokenizer: a file, folder or JSONL.", "Benchmark");
+  line.add_flag("steps", &arguments.steps, "Training steps that are timed.", "Benchmark");
+  line.add_flag(
+      "threads",
+      &arguments.threads,
+      "Threads of computation; 0 means one per core.",
+      "Benchmark");
+  line.add_flag("json", &arguments.json, "Print one JSON object.", "Output");
+  line.set_footer(
+      "Example:\n  moe-benchmark --suite train --workload fine\n\n"
+      "Machines differ and are shared: compare shares of what the same run measured.");
+}
+
+void check_names(
+    const char* flag,
+    const std::vector<std::string>& names,
+    const std::vector<std::string>& known) {
+  for (const auto& name : names) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      throw UsageError(
+          fmt::format("{}: '{}' is not one of {}", flag, name, fmt::join(known, ", ")));
+    }
+  }
+}
+
+void complete(Arguments& arguments) {
+  check_names("--suite", arguments.suite, {"train", "generate", "tokenizer"});
+  check_names("--workload", arguments.workload, {"tiny", "fine", "coarse"});
+  if (arguments.suite.empty()) {
+    arguments.suite = {"train", "generate"};
+    if (!arguments.text.empty()) {
+      arguments.suite.push_back("tokenizer");
+    }
+  }
+  if (arguments.workload.empty()) {
+    arguments.workload = {"tiny", "fine"};
+  }
+  if (arguments.steps < 1) {
+    throw UsageError(fmt::format("--steps: {} is not possible; at least 1", arguments.steps));
+  }
+}
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void append(std::vector<Measurement>& results, std::vector<Measurement> more) {
+  results.insert(results.end(), more.begin(), more.end());
+}
+
+std::vector<Measurement> measure(
+    const Arguments& arguments, const Machine& machine, StatusLine& status) {
+  const auto note = [&](const std::string& text) { status.log_line(text); };
+  std::vector<Measurement> results;
+  for (const auto& work : workloads()) {
+    if (!contains(arguments.workload, work.name)) {
+      continue;
+    }
+    if (contains(arguments.suite, "train")) {
+      append(results, measure_training(work, arguments.dtype, arguments.steps, machine, note));
+    }
+    if (contains(arguments.suite, "generate")) {
+      append(results, measure_generation(work, note));
+    }
+  }
+  if (contains(arguments.suite, "tokenizer")) {
+    if (arguments.text.empty()) {
+      throw UsageError("--text: the tokenizer needs a text to be measured on");
+    }
+    append(results, measure_tokenizer(arguments.text, note));
+  }
+  return results;
+}
+
+std::string results_json(const Machine& machine, const std::vector<Measurement>& results) {
+  nlohmann::ordered_json object;
+  object["machine"] = {
+      {"cpu", machine.cpu},
+      {"threads", machine.threads},
+      {"matmul_gflops", machine.matmul_gflops},
+      {"read_gb_per_s", {{"memory", machine.read_gb_per_s}}}};
+  object["results"] = nlohmann::ordered_json::array();
+  for (const auto& result : results) {
+    object["results"].push_back(
+        {{"suite", result.suite},
+         {"case", result.workload},
+         {"dtype", result.dtype},
+         {"metric", result.metric},
+         {"value", result.value},
+         {"unit", result.unit}});
+  }
+  return json_line(object);
+}
+
+std::string results_table(const Machine& machine, const std::vector<Measurement>& results) {
+  std::string table = fmt::format(
+      "{}, {} threads: at::mm {:.0f} GFLOP/s, memory {:.1f} GB/s\n",
+      machine.cpu,
+      machine.threads,
+      machine.matmul_gflops,
+      machine.read_gb_per_s);
+  for (const auto& result : results) {
+    const bool bytes = result.unit == "bytes";
+    table += fmt::format(
+        "{:<10} {:<9} {:<9} {:<21} {:>12.{}f} {}\n",
+        result.suite,
+        result.workload,
+        result.dtype,
+        result.metric,
+        bytes ? result.value / 1e6 : result.value,
+        result.value < 10.0 ? 3 : 1,
+        bytes ? "MB" : result.unit);
+  }
+  return table;
+}
+
+int benchmark(int argc, char** argv) {
+  Arguments arguments;
+  CommandLine line("moe-benchmark", "Measures speed against the machine's.", libtorch_details);
+  add_arguments(line, arguments);
+  line.parse(argc, argv);
+  complete(arguments);
+  prepare_process();
+  StatusLine status;
+  status.log("measuring the machine");
+  const auto machine = measure_machine(use_threads(arguments.threads));
+  const auto results = measure(arguments, machine, status);
+  write_stdout(
+      arguments.json ? results_json(machine, results) : results_table(machine, results));
+  return exit_success;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  return moe::run_main(
+      "moe-benchmark", [&] { return benchmark(argc, argv); }, moe::describe_libtorch_error);
+}

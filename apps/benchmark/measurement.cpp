@@ -1,0 +1,81 @@
+#include "apps/benchmark/measurement.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <fstream>
+
+namespace moe {
+namespace {
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.starts_with("model name")) {
+      return line.substr(line.find(':') + 2);
+    }
+  }
+  return "unknown";
+}
+
+double matmul_rate() {
+  const auto a = torch::randn({2048, 2048});
+  const auto b = torch::randn({2048, 2048});
+  auto c = torch::empty({2048, 2048});
+  const auto timing = time_runs(/*repetitions=*/8, [&] { torch::mm_out(c, a, b); });
+  return 2.0 * 2048 * 2048 * 2048 / timing.best / 1e9;
+}
+
+double read_rate() {
+  const auto data = torch::ones({64 << 20}); // 256 MiB
+  const auto timing = time_runs(/*repetitions=*/8, [&] { data.sum(); });
+  return static_cast<double>(data.nbytes()) / timing.best / 1e9;
+}
+
+/// A line of /proc/self/status such as `VmRSS:  1234 kB`, in bytes.
+int64_t status_bytes(const std::string& key) {
+  std::ifstream file("/proc/self/status");
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.starts_with(key)) {
+      return std::stoll(line.substr(key.size() + 1)) * 1024;
+    }
+  }
+  return 0;
+}
+
+} // namespace
+
+Timing time_runs(int64_t repetitions, const std::function<void()>& run) {
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < repetitions; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    run();
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+    seconds.push_back(elapsed.count());
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return {seconds.front(), seconds[seconds.size() / 2]};
+}
+
+Machine measure_machine(int64_t threads) {
+  const torch::NoGradGuard no_grad;
+  return {cpu_name(), threads, matmul_rate(), read_rate()};
+}
+
+int64_t resident_bytes() {
+  return status_bytes("VmRSS:");
+}
+
+int64_t peak_resident_bytes() {
+  return status_bytes("VmHWM:");
+}
+
+bool reset_peak_memory() {
+  std::ofstream file("/proc/self/clear_refs");
+  file << "5" << std::flush;
+  return static_cast<bool>(file);
+}
+
+} // namespace moe

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace moe {
+
+/// One figure of the benchmark.
+struct Measurement {
+  std::string suite;    ///< train, generate, tokenizer
+  std::string workload; ///< what was measured, such as fine
+  std::string dtype;    ///< float32, ...; empty where there is none
+  std::string metric;   ///< tokens_per_s, share_of_peak, ...
+  double value = 0.0;
+  std::string unit;
+};
+
+/// Best and median of repeated runs, in seconds.
+struct Timing {
+  double best = 0.0;
+  double median = 0.0;
+};
+
+/// Times `run` `repetitions` times.
+Timing time_runs(int64_t repetitions, const std::function<void()>& run);
+
+/// What the machine can do, measured by the same program in the same run.
+struct Machine {
+  std::string cpu;
+  int64_t threads = 0;
+  /// Best rate of float32 at::mm on square matrices of 2048.
+  double matmul_gflops = 0.0;
+  /// Best rate of reading 256 MiB, far more than the caches hold, in GB/s.
+  double read_gb_per_s = 0.0;
+};
+
+Machine measure_machine(int64_t threads);
+
+/// Bytes of memory that the process takes now, and at most since `reset_peak_memory`.
+int64_t resident_bytes();
+int64_t peak_resident_bytes();
+/// Forgets the peak so far; returns false where the system cannot.
+bool reset_peak_memory();
+
+} // namespace moe

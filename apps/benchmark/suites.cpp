@@ -1,0 +1,157 @@
+#include "apps/benchmark/suites.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "moe/data/corpus.h"
+#include "moe/data/tokenizer/tokenizer.h"
+#include "moe/decoder/decoder_lm.h"
+#include "moe/decoder/device.h"
+#include "moe/decoder/next_token_loss.h"
+#include "moe/error.h"
+#include "moe/generation/generator.h"
+#include "moe/training/adamw.h"
+#include "moe/training/autocast_guard.h"
+#include "moe/training/losses.h"
+
+namespace moe {
+namespace {
+
+Workload workload(
+    const std::string& name,
+    int64_t layers,
+    int64_t dim,
+    int64_t heads,
+    int64_t experts,
+    int64_t per_token,
+    int64_t expert_dim,
+    int64_t vocab,
+    int64_t batch,
+    int64_t sequence) {
+  DecoderOptions model;
+  model.vocab_size = vocab;
+  model.context_length = sequence;
+  model.model_dim = dim;
+  model.num_layers = layers;
+  model.num_heads = heads;
+  model.num_experts = experts;
+  model.experts_per_token = per_token;
+  model.expert_dim = expert_dim;
+  return {name, model, batch, sequence};
+}
+
+void training_step(
+    DecoderLM& model, AdamW& optimizer, const Workload& work, torch::ScalarType type) {
+  const auto ids = torch::randint(
+      work.model.vocab_size, {work.batch_size, work.sequence_length + 1}, torch::kInt64);
+  {
+    const AutocastGuard autocast(at::kCPU, type);
+    const auto output = model->forward(ids.slice(1, 0, work.sequence_length));
+    const auto loss = next_token_loss(output.hidden, model->head_weight(), ids.slice(1, 1)) +
+                      load_balancing_loss(output.routing) * 0.01 +
+                      router_z_loss(output.routing) * 0.001;
+    loss.backward();
+  }
+  const double norm = optimizer.gradient_norm();
+  optimizer.step(/*lr=*/1e-3, norm > 1.0 ? 1.0 / norm : 1.0);
+  optimizer.clear_gradients();
+}
+
+} // namespace
+
+std::vector<Workload> workloads() {
+  return {
+      workload("tiny", 4, 256, 4, 8, 2, 512, 256, 8, 256),
+      workload("fine", 8, 256, 8, 64, 8, 128, 8192, 16, 256),
+      workload("coarse", 8, 512, 8, 8, 2, 1024, 8192, 8, 512)};
+}
+
+double step_flops(const Workload& work) {
+  const auto& m = work.model;
+  const auto d = static_cast<double>(m.model_dim);
+  const double layer =
+      2 * 4 * d * d + 2 * d * static_cast<double>(m.num_experts) +
+      6 * static_cast<double>(m.experts_per_token) * d * static_cast<double>(m.expert_dim) +
+      2 * d * static_cast<double>(work.sequence_length);
+  const double token =
+      static_cast<double>(m.num_layers) * layer + 2 * static_cast<double>(m.vocab_size) * d;
+  return 3 * token * static_cast<double>(work.batch_size * work.sequence_length);
+}
+
+std::vector<Measurement> measure_training(
+    const Workload& work,
+    const std::string& dtype,
+    int64_t steps,
+    const Machine& machine,
+    const NoteCallback& note) {
+  note("training " + work.name + " in " + dtype);
+  torch::manual_seed(0);
+  const auto before = resident_bytes();
+  const bool has_peak = reset_peak_memory();
+  DecoderLM model(work.model);
+  AdamW optimizer(model->named_parameters().pairs(), {});
+  const auto type = find_dtype(dtype);
+  const auto step = [&] { training_step(model, optimizer, work, type); };
+  time_runs(/*repetitions=*/2, step);
+  const auto timing = time_runs(steps, step);
+  const auto tokens = static_cast<double>(work.batch_size * work.sequence_length);
+  const double gflops = step_flops(work) / timing.best / 1e9;
+  const auto result = [&](const std::string& metric, double value, const std::string& unit) {
+    return Measurement{"train", work.name, dtype, metric, value, unit};
+  };
+  std::vector<Measurement> results{
+      result("tokens_per_s", tokens / timing.best, "tokens/s"),
+      result("median_tokens_per_s", tokens / timing.median, "tokens/s"),
+      result("share_of_peak", gflops / machine.matmul_gflops, "")};
+  if (has_peak) {
+    results.push_back(
+        result("peak_bytes", static_cast<double>(peak_resident_bytes() - before), "bytes"));
+  }
+  return results;
+}
+
+std::vector<Measurement> measure_generation(const Workload& work, const NoteCallback& note) {
+  note("generation with " + work.name);
+  torch::manual_seed(0);
+  auto options = work.model;
+  options.context_length = 1024;
+  const DecoderLM model(options);
+  SamplerOptions sampling;
+  sampling.max_new_tokens = 128;
+  sampling.temperature = 0.0;
+  const std::vector<int32_t> prompt(512, 65);
+  double prefill = 1e9;
+  double decode = 1e9;
+  for (int i = 0; i < 4; ++i) {
+    const auto generation = generate_tokens(model, prompt, sampling);
+    prefill = std::min(prefill, generation.prefill_seconds);
+    decode = std::min(decode, generation.decode_seconds);
+  }
+  return {
+      {"generate", work.name, "float32", "prefill_tokens_per_s", 512 / prefill, "tokens/s"},
+      {"generate", work.name, "float32", "decode_tokens_per_s", 127 / decode, "tokens/s"}};
+}
+
+std::vector<Measurement> measure_tokenizer(const std::string& path, const NoteCallback& note) {
+  note("tokenizer on " + path);
+  std::vector<std::string> texts;
+  double bytes = 0.0;
+  for_each_document(parse_data_source(path), Split::all, [&](const Document& document) {
+    texts.push_back(document.text);
+    bytes += static_cast<double>(document.text.size());
+  });
+  const std::vector<std::string_view> views(texts.begin(), texts.end());
+  const auto training = time_runs(3, [&] { Tokenizer::train_bpe(views, 8192); });
+  const auto tokenizer = Tokenizer::train_bpe(views, 8192);
+  const auto encoding = time_runs(3, [&] {
+    for (const auto& text : views) {
+      tokenizer.encode_ordinary(text);
+    }
+  });
+  return {
+      {"tokenizer", "bpe:8192", "", "training_mb_per_s", bytes / training.best / 1e6, "MB/s"},
+      {"tokenizer", "bpe:8192", "", "encoding_mb_per_s", bytes / encoding.best / 1e6, "MB/s"}};
+}
+
+} // namespace moe

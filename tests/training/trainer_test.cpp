@@ -1,0 +1,232 @@
+#include "moe/training/trainer.h"
+
+#include <cmath>
+#include <limits>
+
+#include "tests/support/temporary_folder.h"
+#include "tests/support/tensor_matchers.h"
+#include "tests/support/tiny_data.h"
+#include "tests/support/tiny_decoder.h"
+
+using namespace moe;
+using namespace moe::testing;
+
+namespace {
+
+TrainerOptions quick_options() {
+  TrainerOptions options;
+  options.steps = 30;
+  options.batch_size = 4;
+  options.sequence_length = 16;
+  options.warmup_steps = 3;
+  options.lr = 1e-2;
+  return options;
+}
+
+DecoderOptions learning_decoder() {
+  auto options = tiny_decoder();
+  options.initializer_range = 0.02;
+  options.dense_layers.clear();
+  return options;
+}
+
+struct Setup {
+  TemporaryFolder folder;
+
+  TokenDataset dataset(int32_t period = 7) const {
+    return TokenDataset(
+        {{"text", token_file(folder.path() / "text.tokens", repeating_ids(2000, period), 23)}},
+        {},
+        /*seed=*/0);
+  }
+
+  Trainer trainer(const DecoderOptions& model, const TrainerOptions& options) const {
+    torch::manual_seed(options.seed);
+    return Trainer(DecoderLM(model), dataset(), options);
+  }
+};
+
+double largest_violation(const StepMetrics& metrics) {
+  double largest = 0.0;
+  for (const auto& layer : metrics.moe) {
+    largest = std::max(largest, layer.max_violation);
+  }
+  return largest;
+}
+
+} // namespace
+
+TEST_CASE("Trainer: learns a repeated pattern", "[training]") {
+  const Setup setup;
+  auto options = quick_options();
+  options.steps = 60;
+  auto trainer = setup.trainer(learning_decoder(), options);
+  const double first = trainer.step().loss;
+  CHECK_THAT(first, WithinAbs(std::log(23.0), 0.3));
+  StepMetrics last;
+  while (trainer.steps_done() < options.steps) {
+    last = trainer.step();
+  }
+  CHECK(last.loss < 0.1);
+  CHECK(last.step == 60);
+  CHECK(last.tokens == 60 * 4 * 16);
+  CHECK(last.moe.size() == 2);
+  CHECK(last.load_balancing_loss.value() >= 1.0 - 1e-6);
+}
+
+TEST_CASE("Trainer: the balance loss evens out the experts", "[training]") {
+  const Setup setup;
+  const auto final_violation = [&](double weight) {
+    auto options = quick_options();
+    options.steps = 80;
+    options.load_balancing_weight = weight;
+    options.router_z_weight = 0.0;
+    auto trainer = setup.trainer(learning_decoder(), options);
+    // A biased start: one expert is preferred by every token.
+    {
+      const torch::NoGradGuard no_grad;
+      for (const auto& block : *trainer.model()->layers) {
+        auto& weight_of_router = block->as<DecoderBlockImpl>()->moe->router->weight;
+        weight_of_router[0].copy_(weight_of_router[0] + 0.05);
+      }
+    }
+    double sum = 0.0;
+    while (trainer.steps_done() < options.steps) {
+      const auto metrics = trainer.step();
+      sum += metrics.step > 60 ? largest_violation(metrics) / 20.0 : 0.0;
+    }
+    return sum;
+  };
+  const double without = final_violation(0.0);
+  const double with = final_violation(0.1);
+  CAPTURE(without, with);
+  CHECK(with < without / 3.0);
+}
+
+TEST_CASE("Trainer: accumulation gives the gradient of the whole batch", "[training]") {
+  const Setup setup;
+  auto whole = quick_options();
+  whole.batch_size = 4;
+  whole.load_balancing_weight = 0.0;
+  whole.router_z_weight = 0.0;
+  auto parts = whole;
+  parts.batch_size = 1;
+  parts.accumulation_steps = 4;
+  auto first = setup.trainer(learning_decoder(), whole);
+  auto second = setup.trainer(learning_decoder(), parts);
+  for (int i = 0; i < 3; ++i) {
+    const auto a = first.step();
+    const auto b = second.step();
+    CHECK_THAT(b.loss, WithinRel(a.loss, 1e-5));
+    CHECK_THAT(b.grad_norm, WithinRel(a.grad_norm, 1e-4));
+    CHECK(a.tokens == b.tokens);
+  }
+}
+
+TEST_CASE("Trainer: restored, it goes on bit for bit", "[training]") {
+  const Setup setup;
+  const auto options = quick_options();
+  auto whole = setup.trainer(learning_decoder(), options);
+  auto first = setup.trainer(learning_decoder(), options);
+  for (int i = 0; i < 5; ++i) {
+    whole.step();
+    first.step();
+  }
+  // Through files, as a run does it.
+  const auto folder = setup.folder.path();
+  save_safetensors(*first.model(), folder / "model.safetensors");
+  save_training_state(folder, first.state());
+  DecoderLM model(learning_decoder());
+  load_safetensors(*model, folder / "model.safetensors");
+  Trainer second(model, setup.dataset(), options);
+  second.restore(load_training_state(folder));
+  for (int i = 0; i < 5; ++i) {
+    const auto a = whole.step();
+    const auto b = second.step();
+    CHECK(a.loss == b.loss);
+    CHECK(a.grad_norm == b.grad_norm);
+    CHECK(a.step == b.step);
+  }
+  const auto expected = whole.model()->named_parameters();
+  for (const auto& item : second.model()->named_parameters()) {
+    CHECK_THAT(item.value(), SameBits(expected[item.key()]));
+  }
+}
+
+TEST_CASE("Trainer: a loss that is not finite stops or skips, as told", "[training]") {
+  const Setup setup;
+  auto options = quick_options();
+  const auto poisoned = [&](const TrainerOptions& given) {
+    auto trainer = setup.trainer(learning_decoder(), given);
+    const torch::NoGradGuard no_grad;
+    trainer.model()->final_norm->weight.fill_(std::numeric_limits<float>::quiet_NaN());
+    return trainer;
+  };
+  SECTION("stop") {
+    auto trainer = poisoned(options);
+    REQUIRE_THROWS_WITH(
+        trainer.step(), ContainsSubstring("step 1") && ContainsSubstring("loss is nan"));
+  }
+  SECTION("skip") {
+    options.on_nonfinite = "skip";
+    auto trainer = poisoned(options);
+    const auto before = trainer.model()->embedding->weight.detach().clone();
+    trainer.step();
+    CHECK(trainer.steps_skipped() == 1);
+    CHECK(trainer.steps_done() == 1);
+    CHECK_THAT(trainer.model()->embedding->weight, SameBits(before));
+  }
+}
+
+TEST_CASE("Trainer: gradients are clipped to the norm asked for", "[training]") {
+  const Setup setup;
+  auto options = quick_options();
+  options.warmup_steps = 0;
+  options.weight_decay = 0.0;
+  // AdamW's first step does not depend on the gradient's size, so compare moments.
+  options.max_grad_norm = 0.01;
+  auto trainer = setup.trainer(learning_decoder(), options);
+  const auto metrics = trainer.step();
+  REQUIRE(metrics.grad_norm > 0.01);
+  double squares = 0.0;
+  const auto state = trainer.state();
+  for (const auto& item : state.optimizer) {
+    if (item.key().starts_with("exp_avg/")) {
+      squares += item.value().to(torch::kFloat64).square().sum().item<double>();
+    }
+  }
+  CHECK_THAT(std::sqrt(squares), WithinRel(0.01 * (1.0 - options.beta1), 1e-4));
+}
+
+TEST_CASE("Trainer: computes in bfloat16 with float32 weights", "[training]") {
+  const Setup setup;
+  auto options = quick_options();
+  options.dtype = "bfloat16";
+  options.steps = 3;
+  auto half = setup.trainer(learning_decoder(), options);
+  options.dtype = "float32";
+  auto full = setup.trainer(learning_decoder(), options);
+  for (int i = 0; i < 3; ++i) {
+    CHECK_THAT(half.step().loss, WithinAbs(full.step().loss, 0.05));
+  }
+  for (const auto& parameter : half.model()->parameters()) {
+    CHECK(parameter.scalar_type() == torch::kFloat32);
+  }
+}
+
+TEST_CASE("Trainer: impossible requests are named", "[training]") {
+  const Setup setup;
+  auto options = quick_options();
+  SECTION("a device that is not there") {
+    if (torch::cuda::is_available()) {
+      return;
+    }
+    options.device = "cuda";
+    REQUIRE_THROWS_WITH(
+        setup.trainer(learning_decoder(), options), ContainsSubstring("no cuda device"));
+  }
+  SECTION("text that is too short") {
+    options.sequence_length = 5000;
+    REQUIRE_THROWS_WITH(setup.trainer(learning_decoder(), options), ContainsSubstring("text"));
+  }
+}
