@@ -2,52 +2,116 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
+
 namespace moe {
 namespace {
 
-/// Where each (token, slot) pair goes in the list sorted by expert, then by token.
-struct SortedPairs {
-  torch::Tensor pair_of_row; ///< [N] int64: index into the flattened [T, K]
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// The order of the list, by expert and then by token, and its inverse.
+struct Order {
+  torch::Tensor pair_of_row; ///< [N]: index into the flattened [T, K]
+  torch::Tensor row_of_pair; ///< [T, K] int32
+  torch::Tensor row_token;   ///< [N] int32
   torch::Tensor offsets;     ///< [E + 1] int32
+  torch::Tensor token_rows;  ///< [T, K] int32: row_of_pair, ascending for each token
 };
 
-SortedPairs counting_sort(const torch::Tensor& experts, int64_t num_experts) {
-  const auto flat = experts.contiguous().view({-1}); // [T·K]
-  const int64_t num_pairs = flat.numel();
-  const int64_t* expert = flat.const_data_ptr<int64_t>();
+/// The number of pairs of the experts before each expert: [E + 1].
+torch::Tensor count_pairs(const torch::Tensor& experts, int64_t num_experts) {
   auto offsets = torch::zeros({num_experts + 1}, torch::kInt32);
-  int32_t* start = offsets.mutable_data_ptr<int32_t>();
-  for (int64_t i = 0; i < num_pairs; ++i) {
+  int32_t* const start = offsets.mutable_data_ptr<int32_t>();
+  const int64_t* const expert = experts.const_data_ptr<int64_t>();
+  for (int64_t pair = 0; pair < experts.numel(); ++pair) {
     TORCH_CHECK(
-        expert[i] >= 0 && expert[i] < num_experts,
+        expert[pair] >= 0 && expert[pair] < num_experts,
         "dispatch: expert ",
-        expert[i],
+        expert[pair],
         " is not in [0, num_experts = ",
         num_experts,
         ")");
-    ++start[expert[i] + 1];
+    ++start[expert[pair] + 1];
   }
   for (int64_t e = 0; e < num_experts; ++e) {
     start[e + 1] += start[e];
   }
-  std::vector<int32_t> next(start, start + num_experts);
-  auto pair_of_row = torch::empty({num_pairs}, torch::kInt64);
-  int64_t* pair = pair_of_row.mutable_data_ptr<int64_t>();
-  for (int64_t i = 0; i < num_pairs; ++i) {
-    pair[next[expert[i]]++] = i;
+  return offsets;
+}
+
+/// `experts` [T, K] int64, contiguous, on the CPU.
+Order counting_sort(const torch::Tensor& experts, int64_t num_experts) {
+  const auto num_tokens = experts.size(0);
+  const auto per_token = experts.size(1);
+  const auto int32 = experts.options().dtype(torch::kInt32);
+  const Order order{
+      torch::empty({experts.numel()}, int32),
+      torch::empty(experts.sizes(), int32),
+      torch::empty({experts.numel()}, int32),
+      count_pairs(experts, num_experts),
+      torch::empty(experts.sizes(), int32)};
+  const int64_t* const expert = experts.const_data_ptr<int64_t>();
+  const int32_t* const offsets = order.offsets.const_data_ptr<int32_t>();
+  int32_t* const pair_of_row = order.pair_of_row.mutable_data_ptr<int32_t>();
+  int32_t* const row_of_pair = order.row_of_pair.mutable_data_ptr<int32_t>();
+  int32_t* const row_token = order.row_token.mutable_data_ptr<int32_t>();
+  int32_t* const token_rows = order.token_rows.mutable_data_ptr<int32_t>();
+  std::vector<int32_t> next_row(offsets, offsets + num_experts);
+  for (int64_t token = 0; token < num_tokens; ++token) {
+    const auto first = token * per_token;
+    for (auto pair = first; pair < first + per_token; ++pair) {
+      const auto row = next_row[expert[pair]]++;
+      pair_of_row[row] = static_cast<int32_t>(pair);
+      row_of_pair[pair] = row;
+      row_token[row] = static_cast<int32_t>(token);
+      token_rows[pair] = row;
+    }
+    // Rows are numbered by ascending expert, so this orders them by expert.
+    std::sort(token_rows + first, token_rows + first + per_token);
   }
-  return {pair_of_row, offsets};
+  return order;
 }
 
 /// The same on any device, without waiting for it.
-SortedPairs stable_argsort(const torch::Tensor& experts, int64_t num_experts) {
-  const auto flat = experts.reshape({-1}); // [T·K]
+Order stable_argsort(const torch::Tensor& experts, int64_t num_experts) {
+  const auto flat = experts.view({-1}); // [T·K]
   const auto pair_of_row =
       torch::argsort(flat, /*stable=*/true, /*dim=*/0, /*descending=*/false);
   const auto ids = torch::arange(num_experts + 1, flat.options());
-  const auto offsets = torch::searchsorted(flat.index_select(0, pair_of_row), ids);
-  return {pair_of_row, offsets.to(torch::kInt32)};
+  const auto offsets =
+      torch::searchsorted(flat.index_select(0, pair_of_row), ids, /*out_int32=*/true);
+  const auto row_numbers = torch::arange(flat.numel(), offsets.options());
+  const auto row_of_pair = torch::empty_like(row_numbers)
+                               .index_put_({pair_of_row}, row_numbers)
+                               .view(experts.sizes());
+  return {
+      pair_of_row,
+      row_of_pair,
+      pair_of_row.div(std::max<int64_t>(experts.size(1), 1), "floor").to(torch::kInt32),
+      offsets,
+      std::get<0>(row_of_pair.sort(/*dim=*/1))};
 }
+
+/// Puts the weights into the order of the list. `index_select` alone would do, but its backward
+/// pass is a sum where a selection by the inverse order is enough.
+class SortWeights : public torch::autograd::Function<SortWeights> {
+ public:
+  static torch::Tensor forward(
+      AutogradContext* context,
+      const torch::Tensor& weights,
+      const torch::Tensor& pair_of_row,
+      const torch::Tensor& row_of_pair) {
+    context->save_for_backward({row_of_pair});
+    return weights.reshape({-1}).index_select(0, pair_of_row);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto row_of_pair = context->get_saved_variables()[0]; // [T, K]
+    const auto gradient = gradients[0].index_select(0, row_of_pair.view({-1}));
+    return {gradient.view(row_of_pair.sizes()), {}, {}};
+  }
+};
 
 } // namespace
 
@@ -70,21 +134,14 @@ Dispatch dispatch(
       "dispatch: ",
       experts.numel(),
       " rows are more than a 32-bit index holds");
-  const auto sorted = experts.is_cpu() ? counting_sort(experts, num_experts)
-                                       : stable_argsort(experts, num_experts);
-  const auto num_rows = sorted.pair_of_row.numel();
-  const auto int32 = sorted.offsets.options();
-  auto row_of_pair = torch::empty({num_rows}, int32);
-  row_of_pair.index_put_({sorted.pair_of_row}, torch::arange(num_rows, int32));
-  // Rows are numbered by ascending expert, so sorting a token's rows orders them by expert.
-  const auto token_rows = std::get<0>(row_of_pair.view(experts.sizes()).sort(/*dim=*/1));
-  const auto row_token =
-      sorted.pair_of_row.div(std::max<int64_t>(experts.size(1), 1), "floor").to(torch::kInt32);
+  const auto pairs = experts.contiguous();
+  const auto order =
+      pairs.is_cpu() ? counting_sort(pairs, num_experts) : stable_argsort(pairs, num_experts);
   return {
-      row_token,
-      weights.reshape({-1}).index_select(0, sorted.pair_of_row),
-      sorted.offsets,
-      token_rows};
+      order.row_token,
+      SortWeights::apply(weights, order.pair_of_row, order.row_of_pair),
+      order.offsets,
+      order.token_rows};
 }
 
 } // namespace moe
