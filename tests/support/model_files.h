@@ -23,6 +23,7 @@ inline DecoderOptions tiny_model_options() {
       .num_experts = 3,
       .experts_per_token = 2,
       .expert_dim = 4,
+      .dense_layers = {},
       .dense_dim = 6};
 }
 

@@ -1,0 +1,282 @@
+#include "moe/checkpoint/huggingface/config.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <numeric>
+
+#include "moe/checkpoint/json_internal.h"
+#include "moe/error.h"
+#include "tests/support/catch.h"
+#include "tests/support/model_files.h"
+
+using namespace moe;
+
+namespace {
+
+// What a model with these options is after the defaults are filled in.
+DecoderOptions resolved(DecoderOptions options) {
+  options.num_kv_heads = resolved_num_kv_heads(options);
+  options.head_dim = resolved_head_dim(options);
+  return options;
+}
+
+Json base_config() {
+  return Json::parse(write_config(tiny_model_options()).config);
+}
+
+ReadConfig read(const Json& json) {
+  return read_config(json.dump(), "config.json");
+}
+
+} // namespace
+
+TEST_CASE("Options survive config.json of the family that expresses them", "[checkpoint]") {
+  auto options = tiny_model_options();
+  std::string family = "qwen3_moe";
+  SECTION("defaults") {}
+  SECTION("window, tied, biases, other activation, dense layer") {
+    options.sliding_window = 5;
+    options.tie_embeddings = true;
+    options.attention_bias = true;
+    options.activation = GENERATE("silu", "gelu", "gelu_tanh", "relu", "relu_squared");
+    options.dense_layers = {1};
+    options.normalize_weights = false;
+    options.rope_theta = 123456.789;
+    options.norm_epsilon = 1e-5;
+    options.initializer_range = 0.013;
+    options.head_dim = 6;
+  }
+  SECTION("dense") {
+    family = "qwen3";
+    options.num_experts = 0;
+    options.experts_per_token = DecoderOptions().experts_per_token;
+    options.expert_dim = DecoderOptions().expert_dim;
+    options.sliding_window = GENERATE(0, 7);
+  }
+  SECTION("only ours") {
+    family = "moe_decoder";
+    options.qk_norm = GENERATE(true, false);
+    options.gated = false;
+    options.expert_bias = true;
+    options.shared_expert_dim = 5;
+    options.shared_expert_gate = true;
+    options.routed_scaling_factor = 2.5;
+    options.dense_layers = {0};
+  }
+  const auto written = write_config(options);
+  CHECK(written.family == family);
+  CHECK(written.notices.empty() == (family != "moe_decoder"));
+  const auto read = read_config(written.config, "config.json");
+  CHECK(read.family == family);
+  CHECK(read.notices.empty());
+  CHECK((read.options == (family == "moe_decoder" ? options : resolved(options))));
+}
+
+TEST_CASE("A notice names the options that Hugging Face cannot express", "[checkpoint]") {
+  auto options = tiny_model_options();
+  options.shared_expert_dim = 5;
+  options.qk_norm = false;
+  CHECK_THAT(
+      write_config(options).notices.at(0),
+      ContainsSubstring("qwen3_moe has no shared_expert_dim (5), qk_norm (false)"));
+  options = tiny_model_options();
+  options.num_experts = 0;
+  options.gated = false;
+  CHECK_THAT(
+      write_config(options).notices.at(0), ContainsSubstring("qwen3 has no gated (false)"));
+}
+
+TEST_CASE(
+    "config.json carries token ids, type and the balance weight divided by K", "[checkpoint]") {
+  ConfigExtras extras;
+  extras.load_balancing_weight = 0.01;
+  extras.dtype = "bfloat16";
+  extras.eos_token_ids = {10};
+  const auto written = write_config(tiny_model_options(), extras);
+  const Json json = Json::parse(written.config);
+  CHECK(json["router_aux_loss_coef"] == 0.005);
+  CHECK(json["output_router_logits"] == false);
+  CHECK(json["rope_theta"] == json["rope_parameters"]["rope_theta"]);
+  CHECK(Json::parse(written.generation_config)["eos_token_id"] == 10);
+  const auto read = read_config(written.config, "config.json");
+  CHECK(read.extras.load_balancing_weight == 0.01);
+  CHECK(read.extras.dtype == "bfloat16");
+  CHECK(read.extras.eos_token_ids == std::vector<int64_t>{10});
+  CHECK_FALSE(read.extras.bos_token_id.has_value());
+}
+
+TEST_CASE("read_config accepts the spellings of old and new transformers", "[checkpoint]") {
+  Json json = base_config();
+  SECTION("transformers 4") {
+    json.erase("rope_parameters");
+    json["rope_scaling"] = nullptr;
+    json["max_window_layers"] = 28;
+  }
+  SECTION("transformers 5") {
+    json.erase("rope_theta");
+    json.erase("torch_dtype");
+    json["dtype"] = "float32";
+    json["num_local_experts"] = json["num_experts"];
+    json.erase("num_experts");
+  }
+  SECTION("keys that do not change the arithmetic") {
+    json["auto_map"] = {{"AutoModel", "x.py--X"}};
+    json["transformers_version"] = "4.99.0";
+    json["eos_token_id"] = {0, 2};
+  }
+  SECTION("a dense layer in every second place") {
+    json["decoder_sparse_step"] = 2;
+    CHECK(read(json).options.dense_layers == std::vector<int64_t>{0});
+    return;
+  }
+  const auto config = read(json);
+  CHECK(config.notices.empty());
+  CHECK((config.options == resolved(tiny_model_options())));
+}
+
+TEST_CASE("read_config lists keys that it does not know", "[checkpoint]") {
+  Json json = base_config();
+  json["trained_by"] = "me";
+  CHECK_THAT(read(json).notices.at(0), ContainsSubstring("'trained_by'"));
+  auto options = tiny_model_options();
+  options.gated = false;
+  json = Json::parse(write_config(options).config);
+  json["expert_choice"] = true;
+  CHECK_THROWS_WITH(read(json), ContainsSubstring("expert_choice is true"));
+}
+
+TEST_CASE(
+    "read_config refuses what DecoderOptions cannot express, naming the key", "[checkpoint]") {
+  const auto [key, value] = GENERATE(table<std::string, Json>({
+      {"model_type", "mystery"},
+      {"model_type", 5},
+      {"hidden_size", 0},
+      {"hidden_size", -1},
+      {"hidden_size", "8"},
+      {"hidden_size", 8.0},
+      {"hidden_size", nullptr},
+      {"hidden_size", true},
+      {"hidden_size", int64_t{1} << 40},
+      {"num_hidden_layers", 1'000'000'000},
+      {"head_dim", 0},
+      {"head_dim", 3},
+      {"num_key_value_heads", 3},
+      {"num_experts", 0},
+      {"num_local_experts", 4},
+      {"num_experts_per_tok", 4},
+      {"norm_topk_prob", "yes"},
+      {"tie_word_embeddings", "false"},
+      {"hidden_act", "frob"},
+      {"hidden_act", nullptr},
+      {"rms_norm_eps", -1e-6},
+      {"rms_norm_eps", "1e-6"},
+      {"rope_theta", 0},
+      {"rope_theta", nullptr},
+      {"rope_theta", 5.0},
+      {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}},
+      {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}},
+      {"rope_scaling", {{"factor", 2.0}}},
+      {"rope_scaling", "linear"},
+      {"rope_parameters", {{"rope_type", "default"}, {"factor", 2.0}}},
+      {"rope_parameters", {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}}},
+      {"decoder_sparse_step", 0},
+      {"mlp_only_layers", 1},
+      {"mlp_only_layers", {2}},
+      {"mlp_only_layers", {"0"}},
+      {"quantization_config", {{"quant_method", "mystery"}}},
+      {"clip_qkv", 8.0},
+      {"torch_dtype", "float7"},
+      {"eos_token_id", "0"},
+      {"eos_token_id", 11},
+      {"bos_token_id", -7},
+  }));
+  Json json = base_config();
+  json[key] = value;
+  CAPTURE(key, value.dump());
+  // Impossible combinations are named by our option.
+  const std::map<std::string, std::string> ours{
+      {"num_key_value_heads", "num_kv_heads"}, {"num_experts_per_tok", "experts_per_token"}};
+  const std::string named = ours.contains(key) ? ours.at(key) : key;
+  CHECK_THROWS_WITH(read(json), ContainsSubstring("config.json: ") && ContainsSubstring(named));
+}
+
+TEST_CASE("read_config refuses keys that are missing or a window of nothing", "[checkpoint]") {
+  Json json = base_config();
+  SECTION("missing") {
+    const auto key = GENERATE(
+        as<std::string>(),
+        "model_type",
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+        "hidden_act");
+    json.erase(key);
+    CHECK_THROWS_WITH(read(json), ContainsSubstring(key));
+  }
+  SECTION("window") {
+    json["use_sliding_window"] = true;
+    json["sliding_window"] = GENERATE(0, -5);
+    CHECK_THROWS_WITH(read(json), ContainsSubstring("sliding_window is"));
+  }
+}
+
+TEST_CASE("Dense qwen3 has a window in all layers or in none", "[checkpoint]") {
+  auto options = tiny_model_options();
+  options.num_experts = 0;
+  options.sliding_window = 5;
+  Json json = Json::parse(write_config(options).config);
+  SECTION("from the first layer on") {
+    CHECK(read(json).options.sliding_window == 5);
+  }
+  SECTION("from a layer on that is not there") {
+    json["max_window_layers"] = 2;
+    CHECK(read(json).options.sliding_window == 0);
+  }
+  SECTION("from the second layer on") {
+    json["max_window_layers"] = 1;
+    CHECK_THROWS_WITH(read(json), ContainsSubstring("max_window_layers"));
+  }
+  SECTION("by layer types") {
+    json["layer_types"] = {"sliding_attention", "sliding_attention"};
+    json["max_window_layers"] = 28;
+    CHECK(read(json).options.sliding_window == 5);
+    json["layer_types"] = {"full_attention", "full_attention"};
+    CHECK(read(json).options.sliding_window == 0);
+    json["layer_types"] = {"full_attention", "sliding_attention"};
+    CHECK_THROWS_WITH(read(json), ContainsSubstring("layer_types"));
+  }
+}
+
+TEST_CASE("tensor_layouts cover every element of every parameter once", "[checkpoint]") {
+  auto options = tiny_model_options();
+  options.dense_layers = {0};
+  options.attention_bias = true;
+  const std::string family = GENERATE("qwen3_moe", "moe_decoder");
+  std::map<std::string, int> uses;
+  for (const TensorLayout& layout : tensor_layouts(family, options)) {
+    const auto count = [](const std::vector<int64_t>& shape) {
+      return std::accumulate(
+          shape.begin(), shape.end(), int64_t{1}, std::multiplies<int64_t>());
+    };
+    for (const TensorParts& parts : layout.stored) {
+      int64_t elements = 0;
+      for (const StoredTensor& part : parts) {
+        elements += count(part.shape);
+        ++uses[part.name];
+      }
+      CAPTURE(layout.ours.name);
+      CHECK(elements == count(layout.ours.shape));
+    }
+  }
+  CHECK(std::all_of(uses.begin(), uses.end(), [](const auto& use) { return use.second == 1; }));
+  CHECK(uses.contains("lm_head.weight"));
+  const auto has = [&](const std::string& name) { return uses.contains(name); };
+  CHECK(has("model.layers.1.mlp.experts.2.gate_proj.weight") == (family == "qwen3_moe"));
+  CHECK(has("model.layers.0.mlp.up_proj.weight") == (family == "qwen3_moe"));
+  CHECK(has("layers.0.attention.qkv_proj.bias") == (family == "moe_decoder"));
+}
