@@ -1,9 +1,9 @@
 #include "apps/benchmark/measurement.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <fstream>
+
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

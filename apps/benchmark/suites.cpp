@@ -1,7 +1,5 @@
 #include "apps/benchmark/suites.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 
 #include "moe/data/corpus.h"
@@ -11,6 +9,7 @@
 #include "moe/decoder/next_token_loss.h"
 #include "moe/error.h"
 #include "moe/generation/generator.h"
+#include "moe/libtorch.h"
 #include "moe/training/adamw.h"
 #include "moe/training/autocast_guard.h"
 #include "moe/training/losses.h"

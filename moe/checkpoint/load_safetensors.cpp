@@ -1,5 +1,4 @@
 #include <ATen/MemoryOverlap.h>
-#include <torch/torch.h>
 
 #include <limits>
 #include <tuple>
@@ -11,6 +10,7 @@
 #include "moe/checkpoint/state_dict.h"
 #include "moe/checkpoint/tensor_problems_internal.h"
 #include "moe/error.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

@@ -1,7 +1,5 @@
 #include "moe/checkpoint/model_folder.h"
 
-#include <torch/torch.h>
-
 #include <utility>
 
 #include "moe/checkpoint/atomic_file.h"
@@ -9,6 +7,7 @@
 #include "moe/checkpoint/json_internal.h"
 #include "moe/checkpoint/tensor_problems_internal.h"
 #include "moe/error.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

@@ -1,7 +1,5 @@
 #include "moe/checkpoint/state_dict.h"
 
-#include <torch/torch.h>
-
 #include <array>
 #include <cstring>
 #include <utility>
@@ -9,6 +7,7 @@
 #include "moe/checkpoint/quote_internal.h"
 #include "moe/checkpoint/safetensors_folder.h"
 #include "moe/error.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

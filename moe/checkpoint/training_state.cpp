@@ -1,7 +1,5 @@
 #include "moe/checkpoint/training_state.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 #include <string_view>
 #include <utility>
@@ -9,6 +7,7 @@
 #include "moe/checkpoint/atomic_file.h"
 #include "moe/checkpoint/json_internal.h"
 #include "moe/error.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

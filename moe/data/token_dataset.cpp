@@ -1,13 +1,12 @@
 #include "moe/data/token_dataset.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <span>
 
 #include "moe/data/permutation.h"
 #include "moe/error.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

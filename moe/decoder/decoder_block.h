@@ -1,7 +1,5 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <optional>
 
 #include "moe/decoder/decoder_options.h"
@@ -9,6 +7,7 @@
 #include "moe/layers/expert.h"
 #include "moe/layers/rms_norm.h"
 #include "moe/layers/sparse_moe_block.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 

@@ -1,12 +1,11 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <vector>
 
 #include "moe/decoder/decoder_block.h"
 #include "moe/decoder/decoder_options.h"
 #include "moe/decoder/decoder_state.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 

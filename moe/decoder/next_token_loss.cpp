@@ -2,9 +2,10 @@
 
 #include <ATen/autocast_mode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
-#include <torch/torch.h>
 
 #include <algorithm>
+
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

@@ -1,6 +1,6 @@
 #include "moe/kernels/activation.h"
 
-#include <torch/torch.h>
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

@@ -1,6 +1,6 @@
 #include "moe/kernels/cpu_expert_mlp.h"
 
-#include <torch/torch.h>
+#include "moe/libtorch.h"
 
 namespace moe::cpu {
 namespace {

@@ -1,8 +1,8 @@
 #include "moe/kernels/dispatch.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
+
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

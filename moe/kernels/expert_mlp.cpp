@@ -1,9 +1,9 @@
 #include "moe/kernels/expert_mlp.h"
 
 #include <ATen/autocast_mode.h>
-#include <torch/torch.h>
 
 #include "moe/kernels/cpu_expert_mlp.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

@@ -1,7 +1,6 @@
-#include <torch/torch.h>
-
 #include "moe/kernels/activation.h"
 #include "moe/kernels/expert_mlp.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 namespace {

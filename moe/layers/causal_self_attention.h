@@ -1,9 +1,8 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include "moe/layers/rms_norm.h"
 #include "moe/layers/sequence_mixer.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 

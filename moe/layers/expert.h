@@ -1,9 +1,8 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include "moe/kernels/expert_form.h"
 #include "moe/kernels/expert_mlp.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 

@@ -1,6 +1,6 @@
 #include "moe/layers/rotary.h"
 
-#include <torch/torch.h>
+#include "moe/libtorch.h"
 
 namespace moe {
 

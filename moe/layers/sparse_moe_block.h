@@ -1,10 +1,9 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include "moe/layers/expert.h"
 #include "moe/layers/routing.h"
 #include "moe/layers/top_k_router.h"
+#include "moe/libtorch.h"
 
 namespace moe {
 

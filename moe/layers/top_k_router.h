@@ -1,8 +1,8 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include "moe/layers/routing.h"
+
+#include "moe/libtorch.h"
 
 namespace moe {
 

@@ -1,11 +1,11 @@
 #include "moe/training/adamw.h"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "moe/libtorch.h"
 #include "moe/training/adamw_kernel.h"
 
 namespace moe {

@@ -1,9 +1,8 @@
 #include "moe/checkpoint/model_folder.h"
 
-#include <torch/torch.h>
-
 #include "moe/decoder/decoder_lm.h"
 #include "moe/error.h"
+#include "moe/libtorch.h"
 #include "tests/support/catch.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/support/model_files.h"

@@ -1,9 +1,10 @@
 #include "moe/checkpoint/state_dict.h"
 
-#include <torch/torch.h>
+#include <torch/nn/modules/batchnorm.h>
 
 #include "moe/checkpoint/safetensors_folder.h"
 #include "moe/error.h"
+#include "moe/libtorch.h"
 #include "tests/support/catch.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/support/temporary_folder.h"

@@ -1,11 +1,10 @@
 #include "moe/checkpoint/training_state.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
 #include <limits>
 
 #include "moe/error.h"
+#include "moe/libtorch.h"
 #include "tests/support/catch.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tensor_matchers.h"

@@ -1,12 +1,11 @@
 #include "moe/data/token_dataset.h"
 
-#include <torch/torch.h>
-
 #include <map>
 #include <numeric>
 #include <set>
 
 #include "moe/error.h"
+#include "moe/libtorch.h"
 #include "tests/support/catch.h"
 #include "tests/support/temporary_folder.h"
 

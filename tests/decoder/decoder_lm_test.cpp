@@ -1,5 +1,7 @@
 #include "moe/decoder/decoder_lm.h"
 
+#include <torch/nn/functional/loss.h>
+
 #include <algorithm>
 
 #include "moe/checkpoint/decoder_tensors.h"

@@ -1,7 +1,6 @@
 #include "moe/kernels/dispatch.h"
 
-#include <torch/torch.h>
-
+#include "moe/libtorch.h"
 #include "tests/support/catch.h"
 #include "tests/support/gradient_check.h"
 

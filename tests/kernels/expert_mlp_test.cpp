@@ -1,9 +1,9 @@
 #include "moe/kernels/expert_mlp.h"
 
 #include <ATen/autocast_mode.h>
-#include <torch/torch.h>
 
 #include "moe/kernels/activation.h"
+#include "moe/libtorch.h"
 #include "tests/support/catch.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/tensor_matchers.h"

@@ -1,6 +1,7 @@
 #include "moe/layers/sparse_moe_block.h"
 
 #include <ATen/autocast_mode.h>
+#include <torch/nn/modules/container/sequential.h>
 
 #include "moe/training/losses.h"
 #include "tests/support/gradient_check.h"

@@ -1,9 +1,8 @@
 #pragma once
 
-#include <torch/torch.h>
-
 #include <sstream>
 
+#include "moe/libtorch.h"
 #include "tests/support/catch.h"
 
 namespace moe::testing {

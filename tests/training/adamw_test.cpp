@@ -1,6 +1,7 @@
 #include "moe/training/adamw.h"
 
 #include <ATen/Parallel.h>
+#include <torch/optim/adamw.h>
 
 #include <cmath>
 
