@@ -20,15 +20,9 @@ const Json& checked_member(
   check(object.is_object(), where, ": expected an object, found ", shown(object));
   const auto entry = object.find(key);
   check(entry != object.end(), where, ": \"", key, "\" is missing; expected ", wanted);
-  check(
-      ((*entry).*is_wanted)(),
-      where,
-      ".",
-      key,
-      ": expected ",
-      wanted,
-      ", found ",
-      shown(*entry));
+  if (!((*entry).*is_wanted)()) {
+    fail(where, ".", key, ": expected ", wanted, ", found ", shown(*entry));
+  }
   return *entry;
 }
 
@@ -81,7 +75,9 @@ int32_t token_id(const Json& value, const std::string& where) {
   const bool is_in_range = value.is_number_unsigned()
                                ? value.get<uint64_t>() <= static_cast<uint64_t>(kMax)
                                : value.is_number_integer() && value.get<int64_t>() >= 0;
-  check(is_in_range, where, ": expected a token id from 0 to 2^31 - 1, found ", shown(value));
+  if (!is_in_range) {
+    fail(where, ": expected a token id from 0 to 2^31 - 1, found ", shown(value));
+  }
   return value.get<int32_t>();
 }
 

@@ -8,14 +8,16 @@
 #include "moe/error.h"
 
 namespace moe {
+// Where a message shows a value, it is made only when it is needed: files have 100,000s of
+// tokens.
 namespace {
 
 using namespace json_members;
 using IdByToken = std::unordered_map<std::string_view, int32_t>;
 
-void require_null(const Json& object, const char* key, const std::string& where) {
-  const auto& value = member(object, key);
-  check(value.is_null(), where, key, ": ", shown(value), " is not supported, only null");
+void require_null(const Json& root, const char* key) {
+  const auto& value = member(root, key);
+  check(value.is_null(), key, ": ", shown(value), " is not supported, only null");
 }
 
 /// The parts of a component, where `Sequence`s in `Sequence`s count as one list.
@@ -121,7 +123,6 @@ void parse_decoder(const Json& root, TokenizerDefinition& definition) {
   }
 }
 
-/// Positions in `tokens` by token; ids and tokens must be unique.
 IdByToken index(const std::vector<VocabularyEntry>& vocabulary) {
   IdByToken ids;
   ids.reserve(vocabulary.size());
@@ -147,43 +148,40 @@ std::vector<VocabularyEntry> parse_vocabulary(const Json& model) {
     return a.id < b.id;
   });
   for (size_t i = 1; i < vocabulary.size(); ++i) {
-    check(
-        vocabulary[i - 1].id != vocabulary[i].id,
-        "model.vocab: ",
-        shown(vocabulary[i - 1].token),
-        " and ",
-        shown(vocabulary[i].token),
-        " both have id ",
-        vocabulary[i].id);
+    if (vocabulary[i - 1].id == vocabulary[i].id) {
+      fail(
+          "model.vocab: ",
+          shown(vocabulary[i - 1].token),
+          " and ",
+          shown(vocabulary[i].token),
+          " both have id ",
+          vocabulary[i].id);
+    }
   }
   return vocabulary;
 }
 
 /// The two tokens of a merge: `["a", "b"]`, or `"a b"` in older files.
 std::pair<std::string, std::string> merge_parts(const Json& merge, bool is_text, size_t i) {
-  check(
-      merge.is_string() == is_text,
-      "model.merges[",
-      i,
-      "]: strings and pairs are mixed; found ",
-      shown(merge));
+  if (merge.is_string() != is_text) {
+    fail("model.merges[", i, "]: strings and pairs are mixed; found ", shown(merge));
+  }
   if (is_text) {
     const auto& text = merge.get_ref<const std::string&>();
     const size_t space = text.find(' ');
-    check(
-        space != std::string::npos && text.find(' ', space + 1) == std::string::npos,
-        "model.merges[",
-        i,
-        "]: expected two tokens with a space between, found ",
-        shown(text));
+    if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
+      fail(
+          "model.merges[",
+          i,
+          "]: expected two tokens with a space between, found ",
+          shown(text));
+    }
     return {text.substr(0, space), text.substr(space + 1)};
   }
-  check(
-      merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string(),
-      "model.merges[",
-      i,
-      "]: expected two tokens, found ",
-      shown(merge));
+  if (!merge.is_array() || merge.size() != 2 || !merge[0].is_string() ||
+      !merge[1].is_string()) {
+    fail("model.merges[", i, "]: expected two tokens, found ", shown(merge));
+  }
   return {merge[0].get<std::string>(), merge[1].get<std::string>()};
 }
 
@@ -196,13 +194,9 @@ std::vector<Merge> parse_merges(const Json& model, const IdByToken& ids) {
     const auto [left, right] = merge_parts(array[i], is_text, i);
     const auto id_of = [&](const std::string& token) {
       const auto entry = ids.find(token);
-      check(
-          entry != ids.end(),
-          "model.merges[",
-          i,
-          "]: ",
-          shown(token),
-          " is not in the vocabulary");
+      if (entry == ids.end()) {
+        fail("model.merges[", i, "]: ", shown(token), " is not in the vocabulary");
+      }
       return entry->second;
     };
     merges.push_back({id_of(left), id_of(right), id_of(left + right)});
@@ -264,14 +258,9 @@ AddedToken parse_added_token(const Json& value, const std::string& where) {
   token.special = bool_member(value, "special", where);
   token.normalized = bool_member(value, "normalized", where);
   for (const char* flag : {"single_word", "lstrip", "rstrip"}) {
-    check(
-        !bool_member(value, flag, where),
-        where,
-        " (",
-        shown(token.content),
-        "): ",
-        flag,
-        " true is not supported");
+    if (bool_member(value, flag, where)) {
+      fail(where, " (", shown(token.content), "): ", flag, " true is not supported");
+    }
   }
   return token;
 }
@@ -295,26 +284,24 @@ std::vector<AddedToken> parse_added_tokens(
   for (const auto& value : array_member(root, "added_tokens", "tokenizer.json")) {
     const std::string where = "added_tokens[" + std::to_string(number++) + "]";
     auto token = parse_added_token(value, where);
-    check(
-        seen.insert(token.content).second,
-        where,
-        ": ",
-        shown(token.content),
-        " is there already");
+    if (!seen.insert(token.content).second) {
+      fail(where, ": ", shown(token.content), " is there already");
+    }
     const auto in_vocabulary = ids.find(token.content);
     const bool is_new = in_vocabulary == ids.end();
     const int64_t expected = is_new ? next_id : in_vocabulary->second;
-    check(
-        token.id == expected,
-        where,
-        ": ",
-        shown(token.content),
-        " has id ",
-        token.id,
-        "; expected ",
-        expected,
-        is_new ? ", the next after model.vocab and earlier added tokens"
-               : " as in model.vocab");
+    if (token.id != expected) {
+      fail(
+          where,
+          ": ",
+          shown(token.content),
+          " has id ",
+          token.id,
+          "; expected ",
+          expected,
+          is_new ? ", the next after model.vocab and earlier added tokens"
+                 : " as in model.vocab");
+    }
     check(
         !is_new || vocabulary_ids.count(token.id) == 0,
         where,
@@ -386,8 +373,8 @@ TokenizerDefinition read_definition(const Json& root) {
       "version: ",
       shown(version),
       " is not supported, only \"1.0\"");
-  require_null(root, "truncation", "");
-  require_null(root, "padding", "");
+  require_null(root, "truncation");
+  require_null(root, "padding");
   const auto normalizers = parts_of(root, "normalizer", "normalizers");
   if (!normalizers.empty()) {
     refuse("normalizer", *normalizers[0], "null");
