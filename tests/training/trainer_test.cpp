@@ -71,7 +71,7 @@ TEST_CASE("Trainer: learns a repeated pattern", "[training]") {
   CHECK(last.step == 60);
   CHECK(last.tokens == 60 * 4 * 16);
   CHECK(last.moe.size() == 2);
-  CHECK(last.load_balancing_loss.value() >= 1.0 - 1e-6);
+  CHECK_THAT(last.load_balancing_loss.value(), WithinAbs(1.0, 0.2));
 }
 
 TEST_CASE("Trainer: the balance loss evens out the experts", "[training]") {
