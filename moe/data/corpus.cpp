@@ -23,10 +23,6 @@ bool is_space(char c) {
   return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-bool is_blank(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), is_space);
-}
-
 bool is_domain_name(std::string_view name) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -127,13 +123,18 @@ bool walk_whole_file(const SourceFile& file, const std::string& domain, const Ta
   return is_blank(text) || take({std::string(text), domain, file.name, 0});
 }
 
+bool walk_file(
+    const SourceFile& file, const std::string& domain, bool of_folder, const Taker& take) {
+  if (is_json_lines(file.name)) {
+    return walk_json_lines(file, domain, take);
+  }
+  return of_folder ? walk_whole_file(file, domain, take) : walk_blocks(file, domain, take);
+}
+
 void walk(const DataSource& source, const Taker& take) {
   const auto files = list_source_files(source.path);
   for (const auto& file : files.files) {
-    const bool more = is_json_lines(file.name) ? walk_json_lines(file, source.domain, take)
-                      : files.is_folder        ? walk_whole_file(file, source.domain, take)
-                                               : walk_blocks(file, source.domain, take);
-    if (!more) {
+    if (!walk_file(file, source.domain, files.is_folder, take)) {
       return;
     }
   }
@@ -155,23 +156,6 @@ bool hash_splits(const DataSource& source) {
   return any_held_out && any_training;
 }
 
-/// Where the last 5 % of a text begin: after white space where some is near, and never within a
-/// character.
-size_t tail_begin(std::string_view text) {
-  const size_t wanted = text.size() - text.size() / kHeldOutOneIn;
-  const size_t limit = std::min(text.size(), wanted + kSearchForSpace);
-  for (size_t i = wanted; i < limit; ++i) {
-    if (is_space(text[i - 1])) {
-      return i;
-    }
-  }
-  size_t begin = wanted;
-  while (begin < text.size() && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) {
-    ++begin;
-  }
-  return begin;
-}
-
 void visit_by_hash(const DataSource& source, bool held_out, const DocumentVisitor& visit) {
   walk(source, [&](Document&& document) {
     if (is_held_out(document.path, document.number) == held_out) {
@@ -190,7 +174,7 @@ void visit_all_but_tail(const DataSource& source, bool held_out, const DocumentV
     last = std::move(document);
     return true;
   });
-  const size_t begin = tail_begin(last->text);
+  const size_t begin = held_out_tail(last->text);
   last->text = held_out ? last->text.substr(begin) : last->text.substr(0, begin);
   if (!is_blank(last->text)) {
     visit(*last);
@@ -235,6 +219,37 @@ bool is_held_out(std::string_view path, int64_t number) {
     hash = (hash ^ byte) * 0x100000001b3u;
   }
   return mix_bits({hash}) < std::numeric_limits<uint64_t>::max() / kHeldOutOneIn;
+}
+
+size_t held_out_tail(std::string_view text) {
+  const size_t wanted = text.size() - text.size() / kHeldOutOneIn;
+  const size_t limit = std::min(text.size(), wanted + kSearchForSpace);
+  for (size_t i = wanted; i < limit; ++i) {
+    if (is_space(text[i - 1])) {
+      return i;
+    }
+  }
+  size_t begin = wanted;
+  while (begin < text.size() && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) {
+    ++begin;
+  }
+  return begin;
+}
+
+bool is_blank(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), is_space);
+}
+
+void for_each_document_of_file(
+    const std::string& path,
+    const std::string& name,
+    const std::string& domain,
+    bool of_folder,
+    const DocumentVisitor& visit) {
+  walk_file({path, name}, domain, of_folder, [&](Document&& document) {
+    visit(document);
+    return true;
+  });
 }
 
 void for_each_document(const DataSource& source, Split split, const DocumentVisitor& visit) {

@@ -53,4 +53,20 @@ void for_each_document(const DataSource& source, Split split, const DocumentVisi
 /// the decimal `number`, mixed by splitmix64's finaliser, is in the lowest twentieth.
 bool is_held_out(std::string_view path, int64_t number);
 
+/// Where the last 5 % of a text begin: after white space where some is near, and never within a
+/// character.
+size_t held_out_tail(std::string_view text);
+
+/// Whether `text` has nothing but white space.
+bool is_blank(std::string_view text);
+
+/// Calls `visit` for the documents of one file, as `for_each_document` does. `name` becomes
+/// their path; a file of a folder that is no JSONL is one document.
+void for_each_document_of_file(
+    const std::string& path,
+    const std::string& name,
+    const std::string& domain,
+    bool of_folder,
+    const DocumentVisitor& visit);
+
 } // namespace moe
