@@ -10,8 +10,8 @@
 # CUDA toolkit, though the CPU part needs none. The CUDA part is linked where every library it needs
 # is there.
 #
-# Sets LibTorch_FOUND, LibTorch_VERSION and, for a LibTorch found here, LibTorch_INCLUDE_DIR,
-# LibTorch_LIBRARY_DIR and LibTorch_CUDA. Defines LibTorch::OpenMP, the OpenMP that LibTorch uses:
+# Sets LibTorch_FOUND, LibTorch_VERSION and, for a LibTorch found here, LibTorch_PREFIX,
+# LibTorch_INCLUDE_DIR, LibTorch_LIBRARY_DIR and LibTorch_CUDA. Defines LibTorch::OpenMP, the OpenMP that LibTorch uses:
 # code that calls at::parallel_for has to be compiled with it, or it runs on one thread.
 
 set(MOE_LIBTORCH "$ENV{MOE_LIBTORCH}"
@@ -79,10 +79,10 @@ find_path(LibTorch_INCLUDE_DIR ${moe_libtorch_header} PATHS ${moe_libtorch_folde
   PATH_SUFFIXES ${moe_libtorch_suffixes} NO_DEFAULT_PATH NO_CACHE)
 cmake_path(NORMAL_PATH LibTorch_INCLUDE_DIR)
 string(REGEX REPLACE "/$" "" LibTorch_INCLUDE_DIR "${LibTorch_INCLUDE_DIR}")
-cmake_path(GET LibTorch_INCLUDE_DIR PARENT_PATH moe_libtorch_prefix)
+cmake_path(GET LibTorch_INCLUDE_DIR PARENT_PATH LibTorch_PREFIX)
 foreach(library torch_cpu c10)
   unset(LibTorch_${library}_LIBRARY)
-  find_library(LibTorch_${library}_LIBRARY ${library} PATHS ${moe_libtorch_prefix}
+  find_library(LibTorch_${library}_LIBRARY ${library} PATHS ${LibTorch_PREFIX}
     PATH_SUFFIXES lib lib/${CMAKE_LIBRARY_ARCHITECTURE} lib64 NO_DEFAULT_PATH NO_CACHE)
 endforeach()
 moe_read_libtorch_version(${LibTorch_INCLUDE_DIR})
@@ -124,5 +124,5 @@ if(EXISTS ${LibTorch_LIBRARY_DIR}/libtorch_cuda.so)
   endif()
 endif()
 if(NOT LibTorch_FIND_QUIETLY)
-  message(STATUS "LibTorch ${LibTorch_VERSION} in ${moe_libtorch_prefix}, CUDA: ${LibTorch_CUDA}")
+  message(STATUS "LibTorch ${LibTorch_VERSION} in ${LibTorch_PREFIX}, CUDA: ${LibTorch_CUDA}")
 endif()

@@ -9,6 +9,14 @@ if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   endif()
 endif()
 
+# A file that includes LibTorch takes 1.2 GB to compile: no more at a time than the memory holds.
+if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_JOB_POOL_COMPILE)
+  cmake_host_system_information(RESULT moe_memory_mib QUERY TOTAL_PHYSICAL_MEMORY)
+  math(EXPR moe_compile_jobs "${moe_memory_mib} / 1500 + 1")
+  set_property(GLOBAL APPEND PROPERTY JOB_POOLS moe_compile=${moe_compile_jobs})
+  set(CMAKE_JOB_POOL_COMPILE moe_compile)
+endif()
+
 # The language level, warnings and sanitizers.
 function(moe_configure_target target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "SANITIZE" "")
