@@ -36,8 +36,10 @@ int run_main(
     const std::string& program,
     const std::function<int()>& body,
     const ErrorDescriber& describe) {
-  // Writing to a closed pipe is an error to handle, not the end of a training run.
+  // A closed pipe and a file that may not grow are errors to report, not the end of the
+  // program.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   const auto guarded = [&]() -> int {
     try {
       return body();

@@ -1,0 +1,121 @@
+#include "moe/training/trainer_options.h"
+
+#include <limits>
+
+#include "moe/error.h"
+#include "tests/support/catch.h"
+
+using namespace moe;
+
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
+
+template <class Value>
+std::string refusal(Value TrainerOptions::*field, Value value) {
+  TrainerOptions options;
+  options.*field = value;
+  try {
+    validate(options);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+} // namespace
+
+TEST_CASE("TrainerOptions: the defaults are valid", "[training]") {
+  CHECK_NOTHROW(validate(TrainerOptions()));
+}
+
+TEST_CASE("TrainerOptions: impossible numbers are named with the allowed ones", "[training]") {
+  using O = TrainerOptions;
+  CHECK(refusal(&O::steps, int64_t{0}) == "steps: 0 is not possible; at least 1");
+  CHECK(refusal(&O::batch_size, int64_t{-1}) == "batch_size: -1 is not possible; at least 1");
+  CHECK(refusal(&O::lr, 0.0) == "lr: 0 is not possible; a number above 0");
+  CHECK(refusal(&O::min_lr_ratio, 1.5) == "min_lr_ratio: 1.5 is not possible; 0 to 1");
+  CHECK(
+      refusal(&O::threads, int64_t{1000000}) == "threads: 1000000 is not possible; 0 to 4096");
+  for (const auto field :
+       {&O::sequence_length,
+        &O::accumulation_steps,
+        &O::eval_tokens,
+        &O::keep_checkpoints,
+        &O::log_every}) {
+    CHECK_THAT(refusal(field, int64_t{0}), ContainsSubstring("at least 1"));
+  }
+  for (const auto field :
+       {&O::seed, &O::warmup_steps, &O::decay_steps, &O::eval_every, &O::checkpoint_every}) {
+    CHECK_THAT(refusal(field, int64_t{-1}), ContainsSubstring("at least 0"));
+    CHECK(refusal(field, int64_t{0}).empty());
+  }
+  for (const auto field :
+       {&O::lr,
+        &O::min_lr_ratio,
+        &O::weight_decay,
+        &O::beta1,
+        &O::beta2,
+        &O::epsilon,
+        &O::max_grad_norm,
+        &O::load_balancing_weight,
+        &O::router_z_weight}) {
+    for (const double value : {-0.5, infinity, nan_value}) {
+      CHECK_THAT(refusal(field, value), ContainsSubstring("is not possible"));
+    }
+  }
+  CHECK_THAT(refusal(&O::beta1, 1.0), ContainsSubstring("0 to below 1"));
+  CHECK_THAT(
+      refusal(&O::batch_size, std::numeric_limits<int64_t>::max()),
+      ContainsSubstring("cannot be counted"));
+}
+
+TEST_CASE("TrainerOptions: unknown words are named with the known ones", "[training]") {
+  using O = TrainerOptions;
+  CHECK(
+      refusal(&O::schedule, std::string("cosin")) ==
+      "schedule: 'cosin' is not possible; cosine, linear, constant or wsd");
+  CHECK(
+      refusal(&O::device, std::string("gpu")) == "device: 'gpu' is not possible; cpu or cuda");
+  CHECK(
+      refusal(&O::dtype, std::string("float16")) ==
+      "dtype: 'float16' is not possible; float32 or bfloat16");
+  CHECK(
+      refusal(&O::on_nonfinite, std::string("")) ==
+      "on_nonfinite: '' is not possible; stop or skip");
+}
+
+TEST_CASE("TrainerOptions: data, mixture and tokenizer have their forms", "[training]") {
+  using O = TrainerOptions;
+  using Texts = std::vector<std::string>;
+  for (const char* source : {"", "=path", "name="}) {
+    CAPTURE(source);
+    CHECK_THAT(refusal(&O::data, Texts{source}), ContainsSubstring("PATH or NAME=PATH"));
+    CHECK_THAT(refusal(&O::val_data, Texts{source}), ContainsSubstring("val_data: "));
+  }
+  CHECK(refusal(&O::data, Texts{"a", "en=a=b"}).empty());
+  for (const char* entry : {"en", "en=", "=1", "en=x", "en=-1", "en=inf", "en=nan", "en=1x"}) {
+    CAPTURE(entry);
+    CHECK_THAT(refusal(&O::mix, Texts{entry}), ContainsSubstring("NAME=WEIGHT"));
+  }
+  CHECK(refusal(&O::mix, Texts{"en=0.5", "de=2"}).empty());
+  for (const char* tokenizer : {"", "bpe:", "bpe:256", "bpe:x", "bpe:8192x"}) {
+    CAPTURE(tokenizer);
+    CHECK_THAT(refusal(&O::tokenizer, std::string(tokenizer)), ContainsSubstring("bpe:SIZE"));
+  }
+  for (const char* tokenizer : {"bytes", "chars", "bpe:257", "folder/tokenizer.json"}) {
+    CAPTURE(tokenizer);
+    CHECK(refusal(&O::tokenizer, std::string(tokenizer)).empty());
+  }
+}
+
+TEST_CASE("TrainerOptions: a decay longer than the run matters to wsd only", "[training]") {
+  TrainerOptions options;
+  options.decay_steps = options.steps + 1;
+  CHECK_NOTHROW(validate(options));
+  options.schedule = "wsd";
+  REQUIRE_THROWS_WITH(
+      validate(options),
+      ContainsSubstring("decay_steps: 1001 is not possible; 0 to steps (1000)"));
+}
