@@ -10,6 +10,7 @@
 #include "tests/support/tensor_matchers.h"
 
 using namespace moe;
+using moe::testing::SameBits;
 
 namespace {
 
@@ -86,7 +87,7 @@ TEST_CASE("A model folder gives back options and weights of every family", "[che
     CHECK(read.notices().empty());
     check_same(read.tensors(), tensors);
 
-    const DecoderLM model(read.options());
+    DecoderLM model(read.options());
     read.load_into(*model);
     check_same(state_dict(*model), tensors);
   }
@@ -143,7 +144,7 @@ TEST_CASE("Weights are stored and loaded in other types", "[checkpoint]") {
   const ModelFolder read(path);
   CHECK(read.extras().dtype == "bfloat16");
   CHECK(read.tensors()["final_norm.weight"].scalar_type() == torch::kBFloat16);
-  const DecoderLM model(read.options());
+  DecoderLM model(read.options());
   read.load_into(*model);
   const auto loaded = state_dict(*model);
   for (const auto& item : tensors) {
@@ -195,7 +196,7 @@ TEST_CASE("load_into changes nothing in a module of another shape", "[checkpoint
   auto options = tiny_model_options();
   save_model_folder(path, options, random_tensors(options));
   options.expert_dim = 5;
-  const DecoderLM other(options);
+  DecoderLM other(options);
   const auto before = other->embedding->weight.detach().clone();
   CHECK_THROWS_WITH(
       ModelFolder(path).load_into(*other), ContainsSubstring("gate_up_proj [3, 10, 8]"));

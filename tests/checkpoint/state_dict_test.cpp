@@ -11,6 +11,7 @@
 #include "tests/support/tensor_matchers.h"
 
 using namespace moe;
+using moe::testing::SameBits;
 
 namespace {
 
@@ -234,7 +235,7 @@ TEST_CASE("Tied tensors are stored once and come back tied or not", "[checkpoint
 TEST_CASE("A full disk while saving leaves the older file", "[checkpoint]") {
   const TemporaryFolder folder;
   const auto path = folder.path() / "x.safetensors";
-  const torch::nn::Linear small(2, 2);
+  torch::nn::Linear small(2, 2);
   save_safetensors(*small, path);
   {
     const torch::nn::Linear large(200, 200);

@@ -10,6 +10,7 @@
 #include "tests/support/tensor_matchers.h"
 
 using namespace moe;
+using moe::testing::SameBits;
 
 namespace {
 
