@@ -1,7 +1,7 @@
 """Compares our tokenizers with Hugging Face's: compare_with_huggingface.py BASE_TESTS
 
-BASE_TESTS is the program moe_base_tests. It writes tokenizers and encodings of every character
-and some thousand texts to a temporary folder; here the `tokenizers` package loads the same files
+BASE_TESTS is the program moe_base_tests. It writes tokenizers and encodings of all assigned
+characters and some thousand texts to a temporary folder; here the `tokenizers` package loads the same files
 and must find the same ids and the same text from them. Exit status 77 where there is no such
 package (ctest: SKIP_RETURN_CODE).
 
