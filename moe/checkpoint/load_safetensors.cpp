@@ -27,24 +27,24 @@ MemoryKey memory_key(const torch::Tensor& tensor) {
       tensor.scalar_type()};
 }
 
-bool is_integer(torch::ScalarType type) {
-  return torch::isIntegralType(type, /*includeBool=*/false);
-}
-
-// The source in the type of the target, if that can be had without guessing.
+// The source in the type of the target. Between floating-point types it may be rounded,
+// otherwise every value must survive: a module that was moved with to(kFloat64) has turned its
+// integers, too.
 std::optional<torch::Tensor> converted(const torch::Tensor& source, torch::ScalarType type) {
-  if (source.scalar_type() == type ||
-      (torch::isFloatingType(source.scalar_type()) && torch::isFloatingType(type))) {
+  const auto from = source.scalar_type();
+  if (from == type || (torch::isFloatingType(from) && torch::isFloatingType(type))) {
     return source;
   }
-  if (is_integer(source.scalar_type()) && is_integer(type)) {
-    const auto narrow = source.to(type);
-    const bool exact = narrow.to(source.scalar_type()).equal(source) &&
-                       (source.numel() == 0 ||
-                        (source.to(torch::kDouble) < 0).equal(narrow.to(torch::kDouble) < 0));
-    return exact ? std::optional(narrow) : std::nullopt;
+  if (torch::isComplexType(from) || torch::isComplexType(type)) {
+    return std::nullopt;
   }
-  return std::nullopt;
+  const auto result = source.to(type);
+  const auto is_negative = [](const torch::Tensor& values) {
+    return values.to(torch::kFloat64) < 0;
+  };
+  const bool kept =
+      result.to(from).equal(source) && is_negative(result).equal(is_negative(source));
+  return kept ? std::optional(result) : std::nullopt;
 }
 
 // Finds a source for every tensor of a module and collects what is wrong; changes nothing.

@@ -32,8 +32,8 @@ struct SaveOptions {
 struct LoadOptions {
   /// Throw when the module or the file has a tensor that the other lacks.
   bool strict = true;
-  /// Allow tensors of another type than the module's: floating point to floating point, integer
-  /// to integer where every value fits.
+  /// Allow tensors of another type than the module's: floating point is rounded to floating
+  /// point, everything else must keep its values.
   bool convert = true;
 };
 

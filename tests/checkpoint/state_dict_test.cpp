@@ -165,7 +165,7 @@ TEST_CASE(
   const auto report = load_safetensors(*module, path, lenient);
   CHECK(
       report.missing ==
-      std::vector<std::string>{"rows", "scalar", "linear.weight", "norm.weight"});
+      std::vector<std::string>{"rows", "linear.weight", "norm.weight", "scalar"});
   CHECK(report.unexpected == std::vector<std::string>{"other"});
   CHECK_THAT(module->linear->bias, SameBits(tensors["linear.bias"]));
 }
@@ -186,7 +186,7 @@ TEST_CASE("Types are converted where no value can be misread", "[checkpoint]") {
   Sample loaded;
   loaded->to(torch::kFloat64);
   const auto report = load_safetensors(*loaded, path);
-  CHECK(report.converted.size() == 9); // all but the two integers
+  CHECK(report.converted.size() == 11); // to() has turned the two integers, too
   CHECK(report.converted[0] == "rows: BF16 to Double");
   CHECK_THAT(
       loaded->linear->weight,
@@ -195,6 +195,10 @@ TEST_CASE("Types are converted where no value can be misread", "[checkpoint]") {
   exact.convert = false;
   CHECK_THROWS_WITH(
       load_safetensors(*loaded, path, exact), ContainsSubstring("no conversion from BF16"));
+
+  save_safetensors(*loaded, path); // with F64 for the integers
+  CHECK(load_safetensors(*saved, path).converted.size() == 11);
+  CHECK(saved->scalar.item<int64_t>() == 7);
 
   StateDict integers = state_dict(*saved);
   integers["scalar"] = torch::tensor(int64_t{7}, torch::kInt64).to(torch::kUInt8);
