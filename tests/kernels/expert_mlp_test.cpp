@@ -203,6 +203,12 @@ TEST_CASE("Biases take the reference path", "[kernels]") {
   const bool gated = GENERATE(true, false);
   const auto problem = make_problem({12, 2, 5, 6, 4}, {Activation::silu, gated}, /*bias=*/true);
   CHECK_FALSE(takes_cpu_path(problem));
+  auto one = problem;
+  one.weights.up_bias = torch::Tensor();
+  CHECK_FALSE(takes_cpu_path(one));
+  one = problem;
+  one.weights.down_bias = torch::Tensor();
+  CHECK_FALSE(takes_cpu_path(one));
   check_close(
       output_and_gradients(problem, run(problem, moe::expert_mlp)), expected_results(problem));
 }
@@ -219,6 +225,10 @@ TEST_CASE("Other types than float32, and autocast, take the reference path", "[k
   CHECK(output.scalar_type() == torch::kBFloat16);
   // bfloat16 has 8 significant bits: each rounding is an error of up to 4e-3.
   check_close(output_and_gradients(narrow, output), expected_results(narrow), 2e-2);
+  // A router's weights are float32 even then.
+  auto mixed = narrow;
+  mixed.factors = problem.factors;
+  CHECK(run(mixed, moe::expert_mlp).scalar_type() == torch::kBFloat16);
 
   CHECK(takes_cpu_path(problem));
   at::autocast::set_autocast_enabled(at::kCPU, true);
