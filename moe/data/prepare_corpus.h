@@ -47,8 +47,10 @@ using PrepareProgress = std::function<void(const std::string& domain, int64_t do
 /// OUT/manifest.json  sizes, what was left out, notes, the SHA-256 of every file
 /// ```
 /// HTML (`.html`, `.htm`, `.xhtml`) becomes text. Left out are repeated documents, files of
-/// less than 100 bytes, and in folders files that are not text. The folder appears
-/// complete or not at all; the same text gives the same bytes.
+/// less than 100 bytes, and in folders files that are not text and, beside pages, all but
+/// pages,
+/// `.txt`, `.md` and JSONL. The folder appears complete or not at all; the same text gives the
+/// same bytes.
 ///
 /// Throws `Error` as `for_each_document` does, for a domain without text, and where `out` must
 /// not be replaced.

@@ -13,7 +13,6 @@ namespace moe {
 namespace {
 
 constexpr std::array<std::string_view, 3> kHtmlEndings = {".html", ".htm", ".xhtml"};
-constexpr std::array<std::string_view, 3> kPageAssets = {".css", ".js", ".svg"};
 constexpr std::array<std::string_view, 4> kTextEndings = {".txt", ".md", ".jsonl", ".ndjson"};
 
 template <class Endings>
@@ -55,13 +54,14 @@ bool is_table(std::string_view text) {
 /// Why a file of a folder is left out; empty if it is not.
 std::string reason_to_skip(
     const RawSource& source, const std::string& name, bool has_html, std::string_view bytes) {
-  if (has_html && ends_in(name, kPageAssets)) {
+  const bool is_page = ends_in(name, kHtmlEndings);
+  if (has_html && !is_page && !ends_in(name, kTextEndings)) {
     return "part of a page";
   }
   if (source.skip_tests && is_test(name)) {
     return "test";
   }
-  if (ends_in(name, kHtmlEndings)) {
+  if (is_page) {
     return "";
   }
   const bool is_text = is_valid_utf8(bytes) && bytes.find('\0') == std::string_view::npos;

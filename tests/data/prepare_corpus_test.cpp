@@ -79,7 +79,7 @@ TEST_CASE("prepare_corpus makes clean text of pages and files", "[data]") {
   CHECK(domain.short_documents == 1);
   REQUIRE(domain.skipped_files.size() == 2);
   CHECK(domain.skipped_files[0].path == "image.png");
-  CHECK(domain.skipped_files[0].reason == "not UTF-8 text");
+  CHECK(domain.skipped_files[0].reason == "part of a page");
   CHECK(domain.skipped_files[1].path == "style.css");
 
   const auto files = files_of(folder.path() / "corpus");
