@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <pty.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
@@ -70,8 +71,16 @@ Ended run_program(const std::function<int()>& body, const ErrorDescriber& descri
   return wait_for(child, pipe[0]);
 }
 
-// The same on a terminal where a person answers each prompt with the next of `answers`. (What
-// is typed before the prompt would be read by the terminal's own line editing.)
+// libedit shows its prompt just before it takes the keys over from the terminal.
+void wait_for_editing(int terminal) {
+  termios mode = {};
+  do {
+    ::usleep(1000);
+    REQUIRE(::tcgetattr(terminal, &mode) == 0);
+  } while ((mode.c_lflag & ICANON) != 0);
+}
+
+// The same on a terminal where a person answers each prompt with the next of `answers`.
 Ended run_on_terminal(
     const std::string& prompt,
     const std::vector<std::string>& answers,
@@ -81,6 +90,7 @@ Ended run_on_terminal(
   const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
   if (child == 0) {
     ::setenv("TERM", "xterm", 1);
+    ::alarm(20);
     ::_exit(run_main("moe-test", body));
   }
   std::string before;
@@ -92,6 +102,7 @@ Ended run_on_terminal(
       seen += next;
     }
     before += seen;
+    wait_for_editing(terminal);
     REQUIRE(::write(terminal, answer.data(), answer.size()) == ssize_t(answer.size()));
   }
   Ended ended = wait_for(child, terminal);
