@@ -19,11 +19,13 @@ struct ExpertWeights {
 /// How `expert_mlp` computes.
 enum class ExpertPath {
   reference, ///< ATen operations per expert; any device, data type and form
-  cpu,       ///< tiled kernels with a backward pass of their own; float32 on the CPU
+  cpu,       ///< tiled kernels with a backward pass of their own; float32 on the CPU, every
+             ///< activation, gated or not, without biases; not differentiable twice
 };
 
-/// The path that `expert_mlp` takes for this input. It depends on device, data type, form and
-/// the features of the processor, never on a timing.
+/// The path that `expert_mlp` takes for this input. It depends on device, data type and form,
+/// never on a timing; under autocast it is the reference. The kernels of the cpu path run on
+/// any processor: LibTorch chooses their instructions.
 ExpertPath expert_path(
     const torch::Tensor& input, const ExpertWeights& weights, const ExpertForm& form);
 
@@ -33,7 +35,8 @@ ExpertPath expert_path(
 ///
 /// `input` [T, D] -> [T, D]. Differentiable in the input, the weights and `rows.row_weight`. An
 /// expert without rows has a gradient of zeros. Summation order is fixed (experts ascending,
-/// rows ascending), so the result is the same bits for any number of threads.
+/// rows ascending), so on the cpu path the result is the same bits for any number of threads;
+/// on the reference path as far as LibTorch's matrix product gives that.
 torch::Tensor expert_mlp(
     const torch::Tensor& input,
     const Dispatch& rows,
