@@ -1,0 +1,98 @@
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "moe/checkpoint/model_folder.h"
+#include "moe/decoder/decoder_lm.h"
+#include "moe/libtorch.h"
+#include "tests/support/catch.h"
+#include "tests/support/tiny_decoder.h"
+
+using namespace moe;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::pair<std::string, DecoderOptions>> variants() {
+  std::vector<std::pair<std::string, DecoderOptions>> result;
+  const auto add = [&](const std::string& name, auto&& change) {
+    auto options = moe::testing::tiny_decoder();
+    change(options);
+    result.emplace_back(name, options);
+  };
+  add("plain", [](DecoderOptions& options) { options.dense_layers = {}; });
+  add("dense-layer", [](DecoderOptions& options) { options.rope_theta = 777.5; });
+  add("window-tied-bias", [](DecoderOptions& options) {
+    options.sliding_window = 5;
+    options.tie_embeddings = true;
+    options.attention_bias = true;
+    options.normalize_weights = false;
+    options.norm_epsilon = 0.01;
+  });
+  add("gelu-tanh", [](DecoderOptions& options) { options.activation = "gelu_tanh"; });
+  add("relu-squared", [](DecoderOptions& options) { options.activation = "relu_squared"; });
+  add("wide-heads", [](DecoderOptions& options) { options.head_dim = 10; });
+  add("dense", [](DecoderOptions& options) { options.num_experts = 0; });
+  add("dense-window", [](DecoderOptions& options) {
+    options.num_experts = 0;
+    options.sliding_window = 6;
+    options.activation = "gelu";
+  });
+  return result;
+}
+
+// Gives every parameter values that matter, norms and biases too.
+void randomize(DecoderLM& model) {
+  const torch::NoGradGuard no_grad;
+  for (auto& item : model->named_parameters()) {
+    if (item.value().dim() == 1) {
+      item.value().normal_(item.key().ends_with("bias") ? 0.0 : 1.0, 0.3);
+    }
+  }
+}
+
+torch::Tensor logits_of(DecoderLM& model, const torch::Tensor& ids) {
+  const torch::NoGradGuard no_grad;
+  model->eval();
+  return model->logits(model->forward(ids).hidden);
+}
+
+void write_reference(const fs::path& folder, const torch::Tensor& ids, DecoderLM& model) {
+  StateDict reference;
+  reference.insert("input_ids", ids);
+  reference.insert("logits", logits_of(model, ids));
+  write_state_dict(reference, folder / "reference.safetensors");
+}
+
+} // namespace
+
+// Hidden: compare_with_transformers.py runs it, writes models for it and checks what it writes.
+TEST_CASE("ModelFolder: exchange models with transformers", "[.huggingface]") {
+  const char* root = std::getenv("MOE_PARITY_FOLDER");
+  REQUIRE(root != nullptr);
+  torch::manual_seed(0);
+  for (const auto& [name, options] : variants()) {
+    const auto ids = torch::randint(0, options.vocab_size, {2, 24}, torch::kInt64);
+    DecoderLM model(options);
+    randomize(model);
+    const auto folder = fs::path(root) / "ours" / name;
+    ModelExtras extras;
+    extras.max_shard_bytes = name == "plain" ? 4000 : 0;
+    extras.dtype = name == "wide-heads" ? torch::kBFloat16 : torch::kFloat32;
+    CHECK(save_model_folder(folder, options, state_dict(*model), extras).empty());
+    ModelFolder(folder).load_into(*model); // rounds to the stored type
+    write_reference(folder, ids, model);
+  }
+  for (const auto& entry : fs::directory_iterator(fs::path(root) / "theirs")) {
+    const ModelFolder folder(entry.path());
+    CHECK(folder.notices().empty());
+    DecoderLM model(folder.options());
+    folder.load_into(*model);
+    const auto ids = torch::randint(0, folder.options().vocab_size, {2, 24}, torch::kInt64);
+    write_reference(entry.path(), ids, model);
+  }
+}
