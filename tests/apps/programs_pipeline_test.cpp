@@ -1,0 +1,270 @@
+#include <cmath>
+
+#include "tests/apps/programs.h"
+
+using namespace moe;
+using namespace moe::testing;
+
+namespace {
+
+using nlohmann::json;
+
+std::vector<std::string> keys_of(const json& object) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : object.items()) {
+    keys.push_back(key);
+  }
+  return keys;
+}
+
+/// The text of a result, which must be one line of JSON.
+json json_of(const ProgramResult& result) {
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  REQUIRE(result.out.find('\n') == result.out.size() - 1);
+  return json::parse(result.out);
+}
+
+std::string generated(const std::filesystem::path& model, Arguments flags) {
+  flags.insert(flags.begin(), {model.string(), "--threads=1"});
+  const auto result = run("moe-generate", flags);
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  return result.out;
+}
+
+bool is_utf8(const std::string& text) {
+  try {
+    return !json(text).dump().empty();
+  } catch (const json::type_error&) {
+    return false;
+  }
+}
+
+const std::vector<std::string> score_keys = {
+    "bits_per_byte", "bytes", "loss", "loss_stderr", "perplexity", "tokens"};
+
+void check_score(const json& score) {
+  const double loss = score["loss"];
+  CHECK(loss > 1.0);
+  CHECK(loss < 6.0);
+  CHECK_THAT(score["perplexity"].get<double>(), WithinRel(std::exp(loss), 1e-9));
+  CHECK_THAT(
+      score["bits_per_byte"].get<double>(),
+      WithinRel(
+          loss / std::log(2.0) * score["tokens"].get<double>() / score["bytes"].get<double>(),
+          1e-3));
+  CHECK(score["loss_stderr"].get<double>() > 0.0);
+}
+
+} // namespace
+
+TEST_CASE("A run trains and lies on disk as documented", "[programs]") {
+  const TemporaryFolder folder;
+  const auto out = folder.path() / "run";
+  const auto result = train(out);
+  CHECK(result.out.empty());
+  CHECK_THAT(result.err, ContainsSubstring("step 10/10"));
+  CHECK_THAT(result.err, ContainsSubstring("step 10: validation loss "));
+  CHECK(result.err.find('\033') == std::string::npos);
+
+  auto names = names_in(out);
+  REQUIRE(names.size() == 7);
+  CHECK(names[4].starts_with("events.out.tfevents."));
+  CHECK(std::filesystem::file_size(out / names[4]) > 1000);
+  names.erase(names.begin() + 4);
+  CHECK(
+      names == std::vector<std::string>{
+                   "best", "checkpoints", "config.toml", "data", "last", "metrics.jsonl"});
+  CHECK(
+      names_in(out / "checkpoints") ==
+      std::vector<std::string>{
+          "step-00000004", "step-00000005", "step-00000008", "step-00000010"});
+  CHECK(std::filesystem::read_symlink(out / "last") == "checkpoints/step-00000010");
+  CHECK(
+      names_in(out / "last") == std::vector<std::string>{
+                                    "config.json",
+                                    "generation_config.json",
+                                    "model.safetensors",
+                                    "tokenizer.json",
+                                    "tokenizer_config.json",
+                                    "training_state.json",
+                                    "training_state.safetensors"});
+  CHECK(json::parse(read_bytes(out / "last" / "config.json"))["model_type"] == "qwen3_moe");
+
+  const auto lines = metrics_of(out);
+  REQUIRE(lines.size() == 10);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const auto& line = lines[i];
+    CAPTURE(line.dump());
+    CHECK(line["step"] == i + 1);
+    CHECK(line["tokens"] == (i + 1) * 4 * 32);
+    for (const char* key : {"loss", "lr", "grad_norm", "tokens_per_s"}) {
+      CHECK(line.at(key).get<double>() > 0.0);
+    }
+    CHECK(line.contains("val_loss") == (line["step"] == 5 || line["step"] == 10));
+    REQUIRE(line["moe"].size() == 2);
+    CHECK(
+        keys_of(line["moe"][1]) ==
+        std::vector<std::string>{"dead", "entropy", "layer", "max_violation"});
+    CHECK(line["moe"][1]["layer"] == 1);
+  }
+  CHECK(lines.back()["loss"] < lines.front()["loss"]);
+  CHECK(temporaries_in(out).empty());
+
+  // Only the last checkpoints and the best one are kept.
+  resume(out, {"--steps=14", "--checkpoint-every=1"});
+  train(folder.path() / "few", {"--checkpoint-every=1", "--keep-checkpoints=2"});
+  CHECK(names_in(folder.path() / "few" / "checkpoints").size() <= 3);
+}
+
+TEST_CASE(
+    "moe-evaluate prints a table, or one JSON object with the same numbers", "[programs]") {
+  const TemporaryFolder folder;
+  const auto out = folder.path() / "run";
+  train(out, {"--steps=5"});
+  const Arguments flags = {
+      out.string(),
+      "--data",
+      text_source("en"),
+      "--data",
+      text_source("de"),
+      "--threads=1",
+      "--max-tokens=1000"};
+  auto json_flags = flags;
+  json_flags.push_back("--json");
+
+  const auto table = run("moe-evaluate", flags);
+  REQUIRE(table.exit_code == 0);
+  CHECK(table.err.empty());
+  for (const char* text :
+       {"bits/byte", "\nen ", "\nde ", "\ntotal ", "max violation", "\n1 "}) {
+    CHECK_THAT(table.out, ContainsSubstring(text));
+  }
+
+  const auto result = json_of(run("moe-evaluate", json_flags));
+  auto expected_keys = score_keys;
+  expected_keys.insert(expected_keys.begin() + 2, "domains");
+  expected_keys.insert(expected_keys.begin() + 6, "routing");
+  CHECK(keys_of(result) == expected_keys);
+  check_score(result);
+  REQUIRE(keys_of(result["domains"]) == std::vector<std::string>{"de", "en"});
+  for (const auto& [name, score] : result["domains"].items()) {
+    CHECK(keys_of(score) == score_keys);
+    check_score(score);
+  }
+  CHECK(
+      result["tokens"].get<int64_t>() == result["domains"]["de"]["tokens"].get<int64_t>() +
+                                             result["domains"]["en"]["tokens"].get<int64_t>());
+  REQUIRE(result["routing"].size() == 2);
+  for (const auto& layer : result["routing"]) {
+    CHECK(
+        keys_of(layer) ==
+        std::vector<std::string>{"dead", "entropy", "layer", "load", "max_violation"});
+    REQUIRE(layer["load"].size() == 4);
+    double sum = 0.0;
+    for (const double share : layer["load"]) {
+      sum += share;
+    }
+    CHECK_THAT(sum, WithinAbs(1.0, 1e-9));
+  }
+
+  SECTION("A checkpoint by name, and the folder of one") {
+    const auto by_name = json_of(
+        run("moe-evaluate",
+            {out.string(),
+             "--checkpoint=4",
+             "--data",
+             text_source("en"),
+             "--threads=1",
+             "--json",
+             "--max-tokens=500"}));
+    const auto by_folder = json_of(
+        run("moe-evaluate",
+            {(out / "checkpoints" / "step-00000004").string(),
+             "--data",
+             text_source("en"),
+             "--threads=1",
+             "--json",
+             "--max-tokens=500"}));
+    CHECK(by_name == by_folder);
+    CHECK(by_name["loss"] != result["domains"]["en"]["loss"]);
+  }
+}
+
+TEST_CASE("moe-generate continues a prompt", "[programs]") {
+  const TemporaryFolder folder;
+  const auto out = folder.path() / "run";
+  train(out);
+  const std::string prompt = "Größe: ";
+
+  // The model of ten steps writes any bytes: a good test of whole characters.
+  const auto sampled = generated(out, {"--prompt", prompt, "--seed=7", "--max-new-tokens=40"});
+  CHECK(sampled.starts_with(prompt));
+  CHECK(sampled.ends_with("\n"));
+  CHECK(is_utf8(sampled));
+  CHECK(sampled == generated(out, {"--prompt", prompt, "--seed=7", "--max-new-tokens=40"}));
+  CHECK(sampled != generated(out, {"--prompt", prompt, "--seed=8", "--max-new-tokens=40"}));
+
+  const Arguments greedy = {
+      "--prompt", "The ", "--temperature=0", "--max-new-tokens=12", "--json"};
+  auto with_input = greedy;
+  with_input[1] = "-";
+  with_input.insert(with_input.begin(), {out.string(), "--threads=1"});
+  const auto first = json::parse(generated(out, greedy));
+  const auto second = json_of(run("moe-generate", with_input, {.input = "The "}));
+  CHECK(
+      keys_of(first) == std::vector<std::string>{
+                            "decode_tokens_per_s",
+                            "finish",
+                            "ids",
+                            "new_tokens",
+                            "prefill_tokens_per_s",
+                            "prompt",
+                            "prompt_tokens",
+                            "text"});
+  CHECK(first["prompt"] == "The ");
+  CHECK(first["prompt_tokens"] == 4);
+  CHECK(first["new_tokens"] == 12);
+  CHECK(first["ids"].size() == 12);
+  CHECK(first["finish"] == "length");
+  for (const char* key : {"prompt", "ids", "text"}) {
+    CHECK(first[key] == second[key]);
+  }
+
+  SECTION("--stop ends the text before it") {
+    const std::string text = first["text"];
+    const std::string stop = text.substr(3, 2);
+    auto flags = greedy;
+    flags.insert(flags.end(), {"--stop", stop});
+    const auto stopped = json::parse(generated(out, flags));
+    CHECK(stopped["finish"] == "stop");
+    CHECK(stopped["text"] == text.substr(0, text.find(stop)));
+  }
+  SECTION("The end of the context is said") {
+    const auto result =
+        run("moe-generate",
+            {out.string(), "--prompt=The ", "--threads=1", "--seed=3", "--ignore-end-of-text"});
+    CHECK(result.exit_code == 0);
+    CHECK_THAT(result.err, ContainsSubstring("context is full"));
+  }
+  SECTION("--interactive answers line by line, and goes on after a prompt that is too long") {
+    const auto result =
+        run("moe-generate",
+            {out.string(), "--interactive", "--threads=1", "--max-new-tokens=3"},
+            {.input = "One\n" + std::string(80, 'x') + "\nTwo\n"});
+    CHECK(result.exit_code == 0);
+    CHECK_THAT(result.err, ContainsSubstring("80 tokens leave no room"));
+    CHECK(std::count(result.out.begin(), result.out.end(), '\n') >= 2);
+  }
+}
+
+TEST_CASE("A tokenizer trained on the text travels with the run", "[programs]") {
+  const TemporaryFolder folder;
+  const auto out = folder.path() / "run";
+  train(out, {"--tokenizer=bpe:300", "--mix", "en=1", "--mix", "de=3", "--steps=3"});
+  CHECK(json::parse(read_bytes(out / "last" / "config.json"))["vocab_size"] == 300);
+  const auto result =
+      json::parse(generated(out, {"--prompt=Wasser und Brot", "--max-new-tokens=4", "--json"}));
+  CHECK(result["prompt_tokens"].get<int>() < 15);
+}
