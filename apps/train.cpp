@@ -122,9 +122,6 @@ int train(int argc, char** argv) {
   check_data(arguments);
   prepare_process();
   install_stop_signals();
-  if (arguments.overwrite) {
-    RunFolder(arguments.out).clear();
-  }
   StatusLine status;
   std::optional<Progress> progress;
   use_threads(arguments.training.threads);

@@ -28,6 +28,13 @@ EncodedCorpus encode_documents(
       corpus.text_bytes += static_cast<int64_t>(document.text.size());
     });
   }
+  if (corpus.documents == 0 && split == Split::held_out) {
+    // Only one short document: its last 5 % are less than a word.
+    fail(
+        "data: the text of '",
+        sources.empty() ? "" : sources.front().domain,
+        "' is too short to hold out 5 % of it; give more text, or val_data");
+  }
   writer.finish();
   corpus.sha256 = to_hex(hash.digest());
   return corpus;

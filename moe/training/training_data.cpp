@@ -15,6 +15,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kRecord = "data.json";
+
 /// What the files are made from; they are made again when it changes.
 std::string data_key(const TrainerOptions& options, const Tokenizer& tokenizer) {
   return json{
@@ -99,7 +101,7 @@ TrainingData prepare_training_data(
         "' has no training text");
   }
   std::filesystem::create_directories(folder);
-  const auto record_path = folder / "data.json";
+  const auto record_path = folder / kRecord;
   const auto key = data_key(options, tokenizer);
   auto fingerprint = recorded_fingerprint(record_path, key);
   const bool encode = fingerprint.empty();
@@ -133,6 +135,10 @@ TrainingData prepare_training_data(
   }
   result.fingerprint = fingerprint;
   return result;
+}
+
+void forget_training_data(const std::filesystem::path& folder) {
+  std::filesystem::remove(folder / kRecord);
 }
 
 TokenDataset training_dataset(const TrainingData& data, const TrainerOptions& options) {

@@ -42,6 +42,9 @@ TrainingData prepare_training_data(
     const Tokenizer& tokenizer,
     const LogCallback& log);
 
+/// Has `prepare_training_data` encode the text again, even where `folder` has its tokens.
+void forget_training_data(const std::filesystem::path& folder);
+
 /// The dataset of the training files with the mixture of the options.
 TokenDataset training_dataset(const TrainingData& data, const TrainerOptions& options);
 

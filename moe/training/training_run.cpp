@@ -74,10 +74,22 @@ void TrainingRun::start(const DecoderOptions& model) {
   const auto complete = with_vocabulary(model, *tokenizer_);
   validate(complete);
   check_sequence(complete, options_);
+  const auto data_folder = folder_.root() / "data";
+  // Texts may have changed since an earlier run in this folder.
+  forget_training_data(data_folder);
+  try {
+    data_ = prepare_training_data(data_folder, options_, *tokenizer_, callbacks_.log);
+    torch::manual_seed(options_.seed);
+    trainer_.emplace(DecoderLM(complete), training_dataset(data_, options_), options_);
+  } catch (...) {
+    // A mistake leaves nothing behind that would have to be overwritten.
+    std::error_code ignored;
+    std::filesystem::remove_all(data_folder, ignored);
+    std::filesystem::remove(folder_.root(), ignored);
+    throw;
+  }
+  folder_.clear();
   folder_.create();
-  data_ = prepare_training_data(folder_.root() / "data", options_, *tokenizer_, callbacks_.log);
-  torch::manual_seed(options_.seed);
-  trainer_.emplace(DecoderLM(complete), training_dataset(data_, options_), options_);
 }
 
 void TrainingRun::resume() {
@@ -142,8 +154,8 @@ void TrainingRun::after_step(StepMetrics& metrics) {
   bool is_best = false;
   if (is_last || due(options_.eval_every)) {
     metrics.val_loss = evaluate_held_out();
-    is_best = std::isfinite(*metrics.val_loss) &&
-        (!best_loss_ || *metrics.val_loss < *best_loss_);
+    is_best =
+        std::isfinite(*metrics.val_loss) && (!best_loss_ || *metrics.val_loss < *best_loss_);
   }
   metrics_->append(metrics);
   board_->append(metrics.step, metrics_scalars(metrics));

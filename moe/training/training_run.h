@@ -46,8 +46,9 @@ struct TrainingCallbacks {
 class TrainingRun {
  public:
   /// Makes tokenizer, token files and model, or takes them from the run's last checkpoint. The
-  /// folder is created; `config_text` is recorded as `config.toml`. `model.vocab_size` 0
-  /// becomes the tokenizer's.
+  /// folder is created; without `resume` a run that is in it is removed, once the new one can
+  /// begin. `config_text` is recorded as `config.toml`. `model.vocab_size` 0 becomes the
+  /// tokenizer's.
   TrainingRun(
       const std::filesystem::path& folder,
       const DecoderOptions& model,
