@@ -1,7 +1,9 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -14,6 +16,7 @@
 #include "apps/output.h"
 #include "apps/status_line.h"
 #include "moe/data/encode_corpus.h"
+#include "moe/error.h"
 #include "moe/evaluation/evaluator.h"
 
 namespace {
@@ -54,10 +57,15 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
 /// A folder that is gone when the program ends.
 class TemporaryFolder {
  public:
-  TemporaryFolder()
-      : path_(
-            std::filesystem::temp_directory_path() / fmt::format("moe-evaluate-{}", getpid())) {
-    std::filesystem::create_directories(path_);
+  TemporaryFolder() {
+    // A name that nobody could have taken before.
+    auto name = (std::filesystem::temp_directory_path() / "moe-evaluate-XXXXXX").string();
+    check(
+        ::mkdtemp(name.data()) != nullptr,
+        name,
+        ": cannot create the folder: ",
+        std::strerror(errno));
+    path_ = name;
   }
   ~TemporaryFolder() {
     std::error_code ignored;

@@ -13,6 +13,8 @@
 #include "apps/output.h"
 #include "apps/signals.h"
 #include "apps/status_line.h"
+#include "moe/data/utf8.h"
+#include "moe/error.h"
 #include "moe/generation/generator.h"
 
 namespace {
@@ -61,12 +63,18 @@ nlohmann::ordered_json generation_json(
       {"decode_tokens_per_s", per_second(new_tokens - 1, generation.decode_seconds)}};
 }
 
+void check_prompt(const std::string& prompt) {
+  const size_t valid = valid_utf8_prefix(prompt);
+  check(valid == prompt.size(), "prompt: not UTF-8 at byte ", valid);
+}
+
 /// Continues one prompt: the prompt and the text as it is written, or one JSON object.
 void continue_prompt(
     Generator& generator,
     const Tokenizer& tokenizer,
     const Arguments& arguments,
     const std::string& prompt) {
+  check_prompt(prompt);
   const auto ids = tokenizer.encode_ordinary(prompt);
   if (!arguments.json && !arguments.interactive) {
     write_stdout(prompt);

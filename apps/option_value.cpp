@@ -1,5 +1,6 @@
 #include "apps/option_value.h"
 
+#include <fmt/format.h>
 #include <utf8proc.h>
 
 #include <array>
@@ -178,9 +179,10 @@ OptionValue parse_option(
     }
   }
   if (!value) {
-    std::string found;
-    for (const std::string& argument : arguments) {
-      found += (found.empty() ? "" : " ") + argument;
+    // Of a flag with one value that is given twice the last one counts.
+    std::string found = arguments.empty() ? "" : arguments.back();
+    if (std::holds_alternative<std::vector<int64_t>*>(field)) {
+      found = fmt::format("{}", fmt::join(arguments, " "));
     }
     throw UsageError(
         std::string(name) + ": '" + found + "' is not possible; " + expected_kind(field));
