@@ -5,7 +5,7 @@ include(CMakePackageConfigHelpers)
 set(MOE_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/moe)
 get_property(MOE_INSTALLED_PROGRAMS GLOBAL PROPERTY MOE_PROGRAMS)
 
-install(TARGETS moe ${MOE_INSTALLED_PROGRAMS} EXPORT moe-targets)
+install(TARGETS moe EXPORT moe-targets)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/moe DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
   FILES_MATCHING PATTERN "*.h" PATTERN "*_internal.h" EXCLUDE)
 
@@ -44,6 +44,7 @@ else()
   set(moe_installed_libtorch ${LibTorch_PREFIX})
 endif()
 if(MOE_INSTALLED_PROGRAMS)
+  install(TARGETS ${MOE_INSTALLED_PROGRAMS})
   set_target_properties(${MOE_INSTALLED_PROGRAMS} PROPERTIES INSTALL_RPATH "${moe_program_rpath}")
 endif()
 

@@ -1,5 +1,7 @@
 #include "moe/training/trainer.h"
 
+#include <torch/cuda.h>
+
 #include <cmath>
 #include <limits>
 
