@@ -1,6 +1,8 @@
 #include "moe/training/training_data.h"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -72,15 +74,52 @@ HeldOut held_out_sources(
   return {sources_of(parse_data_sources(options.val_data), domain), Split::all};
 }
 
+/// How often a tokenizer's training text repeats each domain, so that domains weigh in it as in
+/// the mixture: once the domain that has the most text for its weight, others up to 16 times.
+std::map<std::string, int64_t> domain_repetitions(
+    const std::vector<DataSource>& sources, Split split, const std::vector<std::string>& mix) {
+  constexpr double kMostRepetitions = 16.0;
+  const auto domains = domains_of(sources);
+  const auto weights = parse_mixture(mix, domains);
+  std::map<std::string, int64_t> repetitions;
+  if (weights.empty()) {
+    for (const auto& domain : domains) {
+      repetitions[domain] = 1;
+    }
+    return repetitions;
+  }
+  std::vector<double> text_per_weight;
+  for (size_t i = 0; i < domains.size(); ++i) {
+    double bytes = 0.0;
+    for (const auto& source : sources_of(sources, domains[i])) {
+      for_each_document(source, split, [&](const Document& document) {
+        bytes += static_cast<double>(document.text.size());
+      });
+    }
+    text_per_weight.push_back(weights[i] > 0.0 ? bytes / weights[i] : 0.0);
+  }
+  const double most = *std::max_element(text_per_weight.begin(), text_per_weight.end());
+  for (size_t i = 0; i < domains.size(); ++i) {
+    const double ratio = text_per_weight[i] > 0.0 ? most / text_per_weight[i] : 1.0;
+    repetitions[domains[i]] = std::llround(std::min(ratio, kMostRepetitions));
+  }
+  return repetitions;
+}
+
 } // namespace
 
 Tokenizer make_run_tokenizer(const TrainerOptions& options) {
   const auto split = options.val_data.empty() ? Split::training : Split::all;
+  const auto sources = parse_data_sources(options.data);
   return make_tokenizer(
       options.tokenizer, [&](const std::function<void(std::string_view)>& visit) {
-        for (const auto& source : parse_data_sources(options.data)) {
-          for_each_document(
-              source, split, [&](const Document& document) { visit(document.text); });
+        const auto repetitions = domain_repetitions(sources, split, options.mix);
+        for (const auto& source : sources) {
+          for_each_document(source, split, [&](const Document& document) {
+            for (int64_t i = 0; i < repetitions.at(source.domain); ++i) {
+              visit(document.text);
+            }
+          });
         }
       });
 }

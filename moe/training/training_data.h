@@ -28,7 +28,7 @@ struct TrainingData {
 using LogCallback = std::function<void(const std::string&)>;
 
 /// The tokenizer that the options ask for, trained on their training text where it is
-/// `bpe:SIZE` or `chars`.
+/// `bpe:SIZE` or `chars`. With `mix`, domains weigh in that text as they do in the batches.
 Tokenizer make_run_tokenizer(const TrainerOptions& options);
 
 /// Encodes the text of the options into token files below `folder` (`en.train.tokens`,
