@@ -104,9 +104,10 @@ OptionValue typed_value(
   for (const OptionField& field : fields) {
     if (field.in_config) {
       known.push_back(field.key);
-    } else if (field.key == key) {
+    } else if (field.key == key && !field.flag->get_positional()) {
       throw UsageError(
-          "'" + key + "' in " + where + " is only a flag, no key; give it as --" + key);
+          "'" + key + "' in " + where + " is only a flag, no key; give it as --" +
+          field.flag->get_lnames().front());
     }
   }
   throw UsageError(
@@ -169,12 +170,14 @@ std::vector<std::pair<std::string, OptionValue>> read_toml(
     return left.second->source().begin.line < right.second->source().begin.line;
   });
   std::vector<std::pair<std::string, OptionValue>> values;
-  for (const auto& [key, node] : entries) {
+  for (const auto& entry : entries) {
+    const std::string& key = entry.first;
+    const toml::node* node = entry.second;
     const std::string where = place(path, *node);
     if (is_section(*node)) {
       throw UsageError(
           where + ": '" + single_line(key) +
-          "' is a section; write every key as 'key = value' " + "without sections");
+          "' is a section; write every key as 'key = value' without sections");
     }
     const auto field = std::find_if(fields.begin(), fields.end(), [&key](const auto& known) {
       return known.in_config && known.key == key;

@@ -270,6 +270,8 @@ TEST_CASE("config: errors name file, line, key and what would be right", "[apps]
   CHECK(
       file_error("out = 'x'\n") ==
       "'out' in x.toml line 1 is only a flag, no key; give it as --out");
+  CHECK_THAT(
+      file_error("print_config = true\n"), ContainsSubstring("give it as --print-config"));
   // The first problem in the file, not in the alphabet.
   CHECK_THAT(file_error("steps = 'a'\nlr = 'b'\n"), ContainsSubstring("line 1: steps"));
 }
