@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "tests/apps/programs.h"
@@ -113,7 +114,6 @@ TEST_CASE("A run trains and lies on disk as documented", "[programs]") {
   CHECK(temporaries_in(out).empty());
 
   // Only the last checkpoints and the best one are kept.
-  resume(out, {"--steps=14", "--checkpoint-every=1"});
   train(folder.path() / "few", {"--checkpoint-every=1", "--keep-checkpoints=2"});
   CHECK(names_in(folder.path() / "few" / "checkpoints").size() <= 3);
 }
@@ -169,27 +169,15 @@ TEST_CASE(
     CHECK_THAT(sum, WithinAbs(1.0, 1e-9));
   }
 
-  SECTION("A checkpoint by name, and the folder of one") {
-    const auto by_name = json_of(
-        run("moe-evaluate",
-            {out.string(),
-             "--checkpoint=4",
-             "--data",
-             text_source("en"),
-             "--threads=1",
-             "--json",
-             "--max-tokens=500"}));
-    const auto by_folder = json_of(
-        run("moe-evaluate",
-            {(out / "checkpoints" / "step-00000004").string(),
-             "--data",
-             text_source("en"),
-             "--threads=1",
-             "--json",
-             "--max-tokens=500"}));
-    CHECK(by_name == by_folder);
-    CHECK(by_name["loss"] != result["domains"]["en"]["loss"]);
-  }
+  // A checkpoint by name is the folder of that checkpoint.
+  const auto few_tokens = [&](const Arguments& model) {
+    Arguments few = {"--data", text_source("en"), "--threads=1", "--json", "--max-tokens=500"};
+    few.insert(few.begin(), model.begin(), model.end());
+    return json_of(run("moe-evaluate", few));
+  };
+  const auto by_name = few_tokens({out.string(), "--checkpoint=4"});
+  CHECK(by_name == few_tokens({(out / "checkpoints" / "step-00000004").string()}));
+  CHECK(by_name["loss"] != result["domains"]["en"]["loss"]);
 }
 
 TEST_CASE("moe-generate continues a prompt", "[programs]") {
@@ -232,31 +220,30 @@ TEST_CASE("moe-generate continues a prompt", "[programs]") {
     CHECK(first[key] == second[key]);
   }
 
-  SECTION("--stop ends the text before it") {
-    const std::string text = first["text"];
-    const std::string stop = text.substr(3, 2);
-    auto flags = greedy;
-    flags.insert(flags.end(), {"--stop", stop});
-    const auto stopped = json::parse(generated(out, flags));
-    CHECK(stopped["finish"] == "stop");
-    CHECK(stopped["text"] == text.substr(0, text.find(stop)));
-  }
-  SECTION("The end of the context is said") {
-    const auto result =
-        run("moe-generate",
-            {out.string(), "--prompt=The ", "--threads=1", "--seed=3", "--ignore-end-of-text"});
-    CHECK(result.exit_code == 0);
-    CHECK_THAT(result.err, ContainsSubstring("context is full"));
-  }
-  SECTION("--interactive answers line by line, and goes on after a prompt that is too long") {
-    const auto result =
-        run("moe-generate",
-            {out.string(), "--interactive", "--threads=1", "--max-new-tokens=3"},
-            {.input = "One\n" + std::string(80, 'x') + "\nTwo\n"});
-    CHECK(result.exit_code == 0);
-    CHECK_THAT(result.err, ContainsSubstring("80 tokens leave no room"));
-    CHECK(std::count(result.out.begin(), result.out.end(), '\n') >= 2);
-  }
+  // --stop ends the text before it.
+  const std::string text = first["text"];
+  const std::string stop = text.substr(3, 2);
+  auto stop_flags = greedy;
+  stop_flags.insert(stop_flags.end(), {"--stop", stop});
+  const auto stopped = json::parse(generated(out, stop_flags));
+  CHECK(stopped["finish"] == "stop");
+  CHECK(stopped["text"] == text.substr(0, text.find(stop)));
+
+  // The end of the context is said.
+  const auto full =
+      run("moe-generate",
+          {out.string(), "--prompt=The ", "--threads=1", "--seed=3", "--ignore-end-of-text"});
+  CHECK(full.exit_code == 0);
+  CHECK_THAT(full.err, ContainsSubstring("context is full"));
+
+  // --interactive answers line by line, and goes on after a prompt that is too long.
+  const auto answers =
+      run("moe-generate",
+          {out.string(), "--interactive", "--threads=1", "--max-new-tokens=3"},
+          {.input = "One\n" + std::string(80, 'x') + "\nTwo\n"});
+  CHECK(answers.exit_code == 0);
+  CHECK_THAT(answers.err, ContainsSubstring("80 tokens leave no room"));
+  CHECK(std::count(answers.out.begin(), answers.out.end(), '\n') >= 2);
 }
 
 TEST_CASE("A tokenizer trained on the text travels with the run", "[programs]") {
