@@ -31,7 +31,7 @@ function(moe_configure_target target)
     -fPIC -Wall -Wextra $<$<BOOL:${MOE_WERROR}>:-Werror>
     $<$<AND:$<BOOL:${MOE_CCACHE}>,$<CXX_COMPILER_ID:GNU>>:-fpch-preprocess>)
   if(arg_SANITIZE)
-    target_compile_options(${target} PRIVATE -fsanitize=${arg_SANITIZE} -fno-sanitize-recover=all -g)
+    target_compile_options(${target} PRIVATE -fsanitize=${arg_SANITIZE} -fno-sanitize-recover=all -g1)
     target_link_options(${target} PUBLIC -fsanitize=${arg_SANITIZE})
   endif()
 endfunction()
