@@ -84,6 +84,7 @@ TEST_CASE("RunFolder ignores and removes what a killed save left", "[checkpoint]
 TEST_CASE(
     "A damaged last checkpoint is replaced by an older one, with a warning", "[checkpoint]") {
   const Run test;
+  test.save(5);
   test.save(10);
   test.save(20);
   CHECK(test.run.find_resumable().warnings.empty());
@@ -101,6 +102,7 @@ TEST_CASE(
   REQUIRE(found.warnings.size() == 1);
   CHECK_THAT(found.warnings[0], ContainsSubstring("step-00000020"));
   test.damage(10);
+  test.damage(5);
   CHECK_THROWS_WITH(
       test.run.find_resumable(),
       ContainsSubstring("no checkpoint can be read") && ContainsSubstring("step-00000010"));
