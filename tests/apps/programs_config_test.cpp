@@ -16,7 +16,7 @@ std::string printed_config(Arguments flags) {
 
 } // namespace
 
-TEST_CASE("--print-config prints what --config reads", "[programs]") {
+TEST_CASE("What --print-config prints is what --config reads", "[programs]") {
   const TemporaryFolder folder;
   const auto preset = folder.write(
       "preset.toml",

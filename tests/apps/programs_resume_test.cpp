@@ -157,7 +157,7 @@ TEST_CASE("What a killed save leaves behind is removed at the next start", "[pro
   CHECK(temporaries_in(out).empty());
 }
 
-TEST_CASE("--overwrite begins anew, with the text as it is now", "[programs]") {
+TEST_CASE("A run begins anew with --overwrite, with the text as it is now", "[programs]") {
   const TemporaryFolder folder;
   const auto out = folder.path() / "run";
   const auto text = folder.write("text.txt", std::string(600, 'a') + "\n");
