@@ -69,6 +69,7 @@ def main():
     programs, tensor_tests, text = sys.argv[1:]
     programs = pathlib.Path(programs)
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as root:
         root = pathlib.Path(root)
         train(programs, text, root / "run")
