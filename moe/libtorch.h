@@ -1,9 +1,9 @@
 #pragma once
 
-/// The part of LibTorch that this library is written with: tensors, autograd, modules and the few
-/// modules it contains. Every file includes this instead of <torch/torch.h>, which adds data
-/// loaders, optimizers, TorchScript and every other module; a file then takes three times as long
-/// to compile, even with a precompiled header. The two may be mixed freely.
+/// The part of LibTorch that this library is written with: tensors, autograd, modules and the
+/// few modules it contains. Every file includes this instead of <torch/torch.h>, which adds
+/// data loaders, optimizers, TorchScript and every other module; a file then takes three times
+/// as long to compile, even with a precompiled header. The two may be mixed freely.
 
 #include <torch/autograd.h>
 #include <torch/nn/cloneable.h>

@@ -49,7 +49,7 @@ torch::Tensor expert_mlp_reference(
   std::vector<torch::Tensor> results;
   for (int64_t e = 0; e < num_experts; ++e) {
     const auto hidden = activate(torch::linear(inputs[e], up[e], up_bias[e]), form); // [n, F]
-    results.push_back(torch::linear(hidden, down[e], down_bias[e])); // [n, D]
+    results.push_back(torch::linear(hidden, down[e], down_bias[e]));                 // [n, D]
   }
   const auto weighted = torch::cat(results) * rows.row_weight.unsqueeze(1); // [N, D]
   return combine(weighted, rows.token_rows).to(input.scalar_type());
