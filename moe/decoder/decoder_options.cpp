@@ -5,26 +5,10 @@
 
 #include "moe/error.h"
 #include "moe/kernels/expert_form.h"
+#include "moe/option_checks_internal.h"
 
 namespace moe {
 namespace {
-
-void check_positive(const char* name, int64_t value) {
-  check(value >= 1, name, ": ", value, " is not possible; at least 1");
-}
-
-void check_not_negative(const char* name, int64_t value) {
-  check(value >= 0, name, ": ", value, " is not possible; at least 0");
-}
-
-void check_finite_positive(const char* name, double value) {
-  check(
-      std::isfinite(value) && value > 0.0,
-      name,
-      ": ",
-      value,
-      " is not possible; a number above 0");
-}
 
 int64_t feed_forward_parameters(const DecoderOptions& options, int64_t dim) {
   const int64_t up = options.gated ? 2 * dim : dim;
@@ -56,14 +40,14 @@ bool is_moe_layer(const DecoderOptions& options, int64_t layer) {
 }
 
 void validate(const DecoderOptions& options) {
-  check_positive("vocab_size", options.vocab_size);
-  check_positive("context_length", options.context_length);
-  check_positive("model_dim", options.model_dim);
-  check_positive("num_layers", options.num_layers);
-  check_positive("num_heads", options.num_heads);
-  check_not_negative("num_kv_heads", options.num_kv_heads);
-  check_not_negative("head_dim", options.head_dim);
-  check_not_negative("sliding_window", options.sliding_window);
+  check_at_least(1, "vocab_size", options.vocab_size);
+  check_at_least(1, "context_length", options.context_length);
+  check_at_least(1, "model_dim", options.model_dim);
+  check_at_least(1, "num_layers", options.num_layers);
+  check_at_least(1, "num_heads", options.num_heads);
+  check_at_least(0, "num_kv_heads", options.num_kv_heads);
+  check_at_least(0, "head_dim", options.head_dim);
+  check_at_least(0, "sliding_window", options.sliding_window);
   check(
       options.head_dim > 0 || options.model_dim % options.num_heads == 0,
       "num_heads: ",
@@ -83,10 +67,10 @@ void validate(const DecoderOptions& options) {
       "head_dim: ",
       resolved_head_dim(options),
       " is odd; rotary positions need an even width");
-  check_finite_positive("rope_theta", options.rope_theta);
-  check_finite_positive("norm_epsilon", options.norm_epsilon);
-  check_not_negative("num_experts", options.num_experts);
-  check_not_negative("shared_expert_dim", options.shared_expert_dim);
+  check_number_above_zero("rope_theta", options.rope_theta);
+  check_number_above_zero("norm_epsilon", options.norm_epsilon);
+  check_at_least(0, "num_experts", options.num_experts);
+  check_at_least(0, "shared_expert_dim", options.shared_expert_dim);
   activation_from_name(options.activation);
   check(
       std::isfinite(options.initializer_range) && options.initializer_range >= 0.0,
@@ -111,10 +95,10 @@ void validate(const DecoderOptions& options) {
     any_dense = any_dense || !is_moe_layer(options, layer);
   }
   if (any_dense) {
-    check_positive("dense_dim", options.dense_dim);
+    check_at_least(1, "dense_dim", options.dense_dim);
   }
   if (options.num_experts > 0) {
-    check_positive("expert_dim", options.expert_dim);
+    check_at_least(1, "expert_dim", options.expert_dim);
     check(
         options.experts_per_token >= 1 && options.experts_per_token <= options.num_experts,
         "experts_per_token: ",
