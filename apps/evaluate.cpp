@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -91,14 +90,8 @@ std::vector<EvaluationDomain> encode_domains(
   const auto names = domains_of(sources);
   std::vector<EvaluationDomain> domains;
   for (size_t i = 0; i < names.size(); ++i) {
-    std::vector<DataSource> of_domain;
-    std::copy_if(
-        sources.begin(),
-        sources.end(),
-        std::back_inserter(of_domain),
-        [&](const DataSource& source) { return source.domain == names[i]; });
     const auto path = folder.file(fmt::format("{}.tokens", i));
-    encode_documents(of_domain, Split::all, loaded.tokenizer, path);
+    encode_documents(sources_of(sources, names[i]), Split::all, loaded.tokenizer, path);
     const TokenFile tokens(path, loaded.tokenizer.vocab_size(), loaded.tokenizer.to_json());
     domains.push_back(
         {names[i],

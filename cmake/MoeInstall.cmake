@@ -7,7 +7,7 @@ get_property(MOE_INSTALLED_PROGRAMS GLOBAL PROPERTY MOE_PROGRAMS)
 
 install(TARGETS moe EXPORT moe-targets)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/moe DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-  FILES_MATCHING PATTERN "*.h" PATTERN "*_internal.h" EXCLUDE)
+  FILES_MATCHING PATTERN "*.h" PATTERN "*_internal.h" EXCLUDE PATTERN "kernels/cpu_*.h" EXCLUDE)
 
 # A LibTorch inside the build folder goes along, so that the programs outlive that folder. Any
 # other stays where it is, and is remembered.

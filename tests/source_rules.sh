@@ -20,14 +20,15 @@ forbidden() {
 }
 
 violations() {
+  includes_only files
   includes_only kernels
   includes_only layers kernels
   includes_only decoder layers kernels
-  includes_only checkpoint decoder layers kernels
-  includes_only data checkpoint
-  includes_only evaluation data checkpoint decoder layers kernels
-  includes_only training evaluation data checkpoint decoder layers kernels
-  includes_only generation evaluation data checkpoint decoder layers kernels
+  includes_only checkpoint decoder layers kernels files
+  includes_only data files
+  includes_only evaluation data checkpoint decoder layers kernels files
+  includes_only training evaluation data checkpoint decoder layers kernels files
+  includes_only generation evaluation data checkpoint decoder layers kernels files
 
   sources=$(find moe -name '*.h' -o -name '*.cpp')
   public=$(find moe -name '*.h' ! -name '*_internal.h')

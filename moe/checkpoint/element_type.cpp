@@ -2,8 +2,8 @@
 
 #include <array>
 
-#include "moe/checkpoint/quote_internal.h"
 #include "moe/error.h"
+#include "moe/files/quote_internal.h"
 
 namespace moe {
 namespace {

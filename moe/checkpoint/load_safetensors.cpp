@@ -5,11 +5,11 @@
 #include <unordered_set>
 #include <utility>
 
-#include "moe/checkpoint/quote_internal.h"
 #include "moe/checkpoint/safetensors_folder.h"
 #include "moe/checkpoint/state_dict.h"
 #include "moe/checkpoint/tensor_problems_internal.h"
 #include "moe/error.h"
+#include "moe/files/quote_internal.h"
 #include "moe/libtorch.h"
 
 namespace moe {

@@ -5,10 +5,10 @@
 #include <unordered_set>
 #include <utility>
 
-#include "moe/checkpoint/atomic_file.h"
-#include "moe/checkpoint/quote_internal.h"
 #include "moe/checkpoint/tensor_problems_internal.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
+#include "moe/files/quote_internal.h"
 
 namespace moe {
 namespace {

@@ -2,11 +2,11 @@
 
 #include <utility>
 
-#include "moe/checkpoint/atomic_file.h"
-#include "moe/checkpoint/atomic_folder.h"
-#include "moe/checkpoint/json_internal.h"
 #include "moe/checkpoint/tensor_problems_internal.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
+#include "moe/files/atomic_folder.h"
+#include "moe/files/json_internal.h"
 #include "moe/libtorch.h"
 
 namespace moe {

@@ -7,12 +7,12 @@
 #include <system_error>
 #include <utility>
 
-#include "moe/checkpoint/atomic_file.h"
-#include "moe/checkpoint/atomic_folder.h"
-#include "moe/checkpoint/json_internal.h"
 #include "moe/checkpoint/model_files.h"
 #include "moe/checkpoint/safetensors_file.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
+#include "moe/files/atomic_folder.h"
+#include "moe/files/json_internal.h"
 
 namespace moe {
 namespace {

@@ -5,9 +5,9 @@
 #include <limits>
 #include <utility>
 
-#include "moe/checkpoint/json_internal.h"
-#include "moe/checkpoint/quote_internal.h"
 #include "moe/error.h"
+#include "moe/files/json_internal.h"
+#include "moe/files/quote_internal.h"
 
 namespace moe {
 namespace {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "moe/checkpoint/element_type.h"
-#include "moe/checkpoint/mapped_file.h"
+#include "moe/files/mapped_file.h"
 
 namespace moe {
 

@@ -4,9 +4,9 @@
 #include <map>
 #include <set>
 
-#include "moe/checkpoint/json_internal.h"
-#include "moe/checkpoint/quote_internal.h"
 #include "moe/error.h"
+#include "moe/files/json_internal.h"
+#include "moe/files/quote_internal.h"
 
 namespace moe {
 namespace {

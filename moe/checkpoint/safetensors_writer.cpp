@@ -4,10 +4,10 @@
 #include <cstdio>
 #include <utility>
 
-#include "moe/checkpoint/atomic_file.h"
-#include "moe/checkpoint/json_internal.h"
-#include "moe/checkpoint/quote_internal.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
+#include "moe/files/json_internal.h"
+#include "moe/files/quote_internal.h"
 
 namespace moe {
 namespace {

@@ -4,9 +4,9 @@
 #include <cstring>
 #include <utility>
 
-#include "moe/checkpoint/quote_internal.h"
 #include "moe/checkpoint/safetensors_folder.h"
 #include "moe/error.h"
+#include "moe/files/quote_internal.h"
 #include "moe/libtorch.h"
 
 namespace moe {

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "moe/checkpoint/quote_internal.h"
 #include "moe/checkpoint/tensor_problems_internal.h"
+#include "moe/files/quote_internal.h"
 
 namespace moe {
 namespace {

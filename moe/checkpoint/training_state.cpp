@@ -4,9 +4,9 @@
 #include <string_view>
 #include <utility>
 
-#include "moe/checkpoint/atomic_file.h"
-#include "moe/checkpoint/json_internal.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
+#include "moe/files/json_internal.h"
 #include "moe/libtorch.h"
 
 namespace moe {

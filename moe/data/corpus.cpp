@@ -6,11 +6,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "moe/checkpoint/mapped_file.h"
 #include "moe/data/permutation.h"
 #include "moe/data/source_files.h"
 #include "moe/data/utf8.h"
 #include "moe/error.h"
+#include "moe/files/mapped_file.h"
 
 namespace moe {
 namespace {
@@ -211,6 +211,17 @@ std::vector<std::string> domains_of(const std::vector<DataSource>& sources) {
     }
   }
   return domains;
+}
+
+std::vector<DataSource> sources_of(
+    const std::vector<DataSource>& sources, const std::string& domain) {
+  std::vector<DataSource> chosen;
+  std::copy_if(
+      sources.begin(),
+      sources.end(),
+      std::back_inserter(chosen),
+      [&](const DataSource& source) { return source.domain == domain; });
+  return chosen;
 }
 
 bool is_held_out(std::string_view path, int64_t number) {

@@ -27,6 +27,10 @@ std::vector<DataSource> parse_data_sources(const std::vector<std::string>& texts
 /// The distinct domains of `sources`, in the order of their first mention.
 std::vector<std::string> domains_of(const std::vector<DataSource>& sources);
 
+/// The sources of one domain, in their order.
+std::vector<DataSource> sources_of(
+    const std::vector<DataSource>& sources, const std::string& domain);
+
 /// Which documents of a source are read. About 5 % of the documents are held out, chosen by a
 /// hash of relative path and number, so that they stay the same when documents are added. Where
 /// that chooses none or all (few documents), the last 5 % of the last document are held out.

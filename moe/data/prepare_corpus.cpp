@@ -4,13 +4,13 @@
 #include <filesystem>
 #include <set>
 
-#include "moe/checkpoint/atomic_file.h"
-#include "moe/checkpoint/atomic_folder.h"
 #include "moe/data/corpus_writer.h"
 #include "moe/data/known_paragraphs.h"
 #include "moe/data/raw_documents.h"
 #include "moe/data/sha256.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
+#include "moe/files/atomic_folder.h"
 
 namespace moe {
 namespace {

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <array>
 
-#include "moe/checkpoint/mapped_file.h"
 #include "moe/data/ascii_sentences.h"
 #include "moe/data/html.h"
 #include "moe/data/source_files.h"
 #include "moe/data/utf8.h"
+#include "moe/files/mapped_file.h"
 
 namespace moe {
 namespace {

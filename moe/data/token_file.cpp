@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "moe/checkpoint/mapped_file.h"
 #include "moe/data/sha256.h"
 #include "moe/data/token_file_internal.h"
 #include "moe/error.h"
+#include "moe/files/mapped_file.h"
 
 namespace moe {
 namespace {

@@ -2,11 +2,11 @@
 #include <limits>
 #include <vector>
 
-#include "moe/checkpoint/atomic_file.h"
 #include "moe/data/sha256.h"
 #include "moe/data/token_file.h"
 #include "moe/data/token_file_internal.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
 
 namespace moe {
 namespace {

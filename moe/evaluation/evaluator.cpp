@@ -72,12 +72,6 @@ void add_counts(
   }
 }
 
-std::vector<int64_t> to_vector(const torch::Tensor& counts) {
-  const auto host = counts.to(torch::kCPU).contiguous();
-  const int64_t* first = host.const_data_ptr<int64_t>();
-  return {first, first + host.numel()};
-}
-
 } // namespace
 
 Evaluation evaluate(DecoderLM model, const std::vector<EvaluationDomain>& domains) {
@@ -104,7 +98,7 @@ Evaluation evaluate(DecoderLM model, const std::vector<EvaluationDomain>& domain
   }
   evaluation.total = score(total);
   for (size_t i = 0; i < layers.size(); ++i) {
-    evaluation.routing.push_back(layer_routing(layers[i], to_vector(counts[i])));
+    evaluation.routing.push_back(layer_routing(layers[i], counts_on_host(counts[i])));
   }
   model->train(was_training);
   return evaluation;

@@ -22,14 +22,14 @@
 namespace moe::cpu {
 namespace {
 
-constexpr int64_t kChunk = 64;
+constexpr int64_t kBackwardChunk = 64;
 
 /// What a thread works in.
-struct Scratch {
-  explicit Scratch(const Sizes& sizes)
+struct BackwardScratch {
+  explicit BackwardScratch(const Sizes& sizes)
       : outputs(0),
         chunk(outputs + sizes.model_dim * kMaxLanes),
-        weights(chunk + kChunk * kMaxLanes),
+        weights(chunk + kBackwardChunk * kMaxLanes),
         weight_gradients(weights + kMaxLanes),
         size(weight_gradients + kMaxLanes) {}
 
@@ -104,7 +104,7 @@ Gradients backward(
   float* const all_up_gradients = up_gradients.mutable_data_ptr<float>();
   float* const all_hidden = hidden.mutable_data_ptr<float>();
   float* const row_weight_gradient = gradients.row_weight.mutable_data_ptr<float>();
-  const Scratch layout(sizes);
+  const BackwardScratch layout(sizes);
 
   const auto compute_tile = [&](int64_t task, float* scratch) {
     const RowTile& tile = plan.tiles[plan.largest_first[task]];
@@ -121,8 +121,8 @@ Gradients backward(
     const float* const tile_kept = kept + tile.first_lane * up_width;
     float* const tile_gradients = all_up_gradients + tile.first_lane * up_width;
     float* const tile_hidden = all_hidden + tile.first_lane * width;
-    for (int64_t f = 0; f < width; f += kChunk) {
-      const auto count = std::min(kChunk, width - f);
+    for (int64_t f = 0; f < width; f += kBackwardChunk) {
+      const auto count = std::min(kBackwardChunk, width - f);
       gemm(
           count,
           lanes,
@@ -152,8 +152,8 @@ Gradients backward(
       return;
     }
     const float* const tile_up = up + tile.expert * dim * up_width;
-    for (int64_t d = 0; d < dim; d += kChunk) {
-      const auto count = std::min(kChunk, dim - d);
+    for (int64_t d = 0; d < dim; d += kBackwardChunk) {
+      const auto count = std::min(kBackwardChunk, dim - d);
       gemm(
           count,
           lanes,

@@ -10,15 +10,15 @@ namespace {
 
 // So many features are computed, then used, while they are in the first- and second-level
 // caches.
-constexpr int64_t kChunk = 64;
+constexpr int64_t kForwardChunk = 64;
 
 /// What a thread works in.
-struct Scratch {
-  explicit Scratch(const Sizes& sizes)
+struct ForwardScratch {
+  explicit ForwardScratch(const Sizes& sizes)
       : inputs(0),
         hidden(inputs + sizes.model_dim * kMaxLanes),
         chunk(hidden + sizes.expert_dim * kMaxLanes),
-        weights(chunk + 2 * kChunk * kMaxLanes),
+        weights(chunk + 2 * kForwardChunk * kMaxLanes),
         size(weights + kMaxLanes) {}
 
   int64_t inputs;  ///< X^T [D, lanes]
@@ -53,7 +53,7 @@ ForwardResult forward(
   float* result = results.mutable_data_ptr<float>();
   const auto dim = sizes.model_dim;
   const auto width = sizes.expert_dim;
-  const Scratch layout(sizes);
+  const ForwardScratch layout(sizes);
 
   const auto compute_tile = [&](int64_t task, float* scratch) {
     const RowTile& tile = plan.tiles[plan.largest_first[task]];
@@ -68,8 +68,8 @@ ForwardResult forward(
     const float* const tile_up = up + tile.expert * sizes.up_width * dim;
     float* const tile_kept =
         kept != nullptr ? kept + tile.first_lane * sizes.up_width : nullptr;
-    for (int64_t f = 0; f < width; f += kChunk) {
-      const auto count = std::min(kChunk, width - f);
+    for (int64_t f = 0; f < width; f += kForwardChunk) {
+      const auto count = std::min(kForwardChunk, width - f);
       // The features from `row` on of gate or up, into their place or into the scratch.
       const auto project = [&](int64_t row, float* spare) {
         float* to = tile_kept != nullptr ? tile_kept + row * lanes : spare;
@@ -85,13 +85,13 @@ ForwardResult forward(
       };
       const float* gate = project(f, chunk);
       const float* ungated =
-          form.gated ? project(width + f, chunk + kChunk * kMaxLanes) : nullptr;
+          form.gated ? project(width + f, chunk + kForwardChunk * kMaxLanes) : nullptr;
       activation_forward(form, count, lanes, {gate, ungated, lane_weight, hidden + f * lanes});
     }
 
     const float* const tile_down = down + tile.expert * dim * width;
-    for (int64_t d = 0; d < dim; d += kChunk) {
-      const auto count = std::min(kChunk, dim - d);
+    for (int64_t d = 0; d < dim; d += kForwardChunk) {
+      const auto count = std::min(kForwardChunk, dim - d);
       gemm(
           count,
           lanes,

@@ -12,4 +12,10 @@ torch::Tensor expert_counts(const Routing& routing, const torch::Tensor& token_m
       .scatter_add_(0, flat, torch::ones_like(flat));
 }
 
+std::vector<int64_t> counts_on_host(const torch::Tensor& counts) {
+  const auto host = counts.to(torch::kCPU).contiguous();
+  const int64_t* first = host.const_data_ptr<int64_t>();
+  return {first, first + host.numel()};
+}
+
 } // namespace moe

@@ -2,6 +2,8 @@
 
 #include <torch/types.h>
 
+#include <vector>
+
 namespace moe {
 
 /// What a router decided for T tokens: every loss, statistic and report is a function of it.
@@ -17,5 +19,8 @@ struct Routing {
 /// How many rows each expert got: [E] int64, summing to T · K. With `token_mask` [T] bool, only
 /// tokens where it is true are counted.
 torch::Tensor expert_counts(const Routing& routing, const torch::Tensor& token_mask = {});
+
+/// Counts [E] int64 of any device as a vector; waits for the device.
+std::vector<int64_t> counts_on_host(const torch::Tensor& counts);
 
 } // namespace moe

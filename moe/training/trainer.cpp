@@ -35,12 +35,6 @@ double tokens_that_count(const std::vector<Batch>& batches) {
   return count;
 }
 
-std::vector<int64_t> to_vector(const torch::Tensor& counts) {
-  const auto host = counts.to(torch::kCPU).contiguous();
-  const int64_t* first = host.const_data_ptr<int64_t>();
-  return {first, first + host.numel()};
-}
-
 void copy_moment(torch::Tensor destination, const StateDict& saved, const std::string& name) {
   const auto* source = saved.find(name);
   check(source != nullptr, "training state: there is no ", name);
@@ -157,7 +151,7 @@ StepMetrics Trainer::step() {
     metrics.router_z_loss = sums.router_z_loss.item<double>();
     const auto layers = moe_layers(model_->options);
     for (size_t i = 0; i < layers.size(); ++i) {
-      metrics.moe.push_back(layer_routing(layers[i], to_vector(sums.counts[i])));
+      metrics.moe.push_back(layer_routing(layers[i], counts_on_host(sums.counts[i])));
     }
   }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;

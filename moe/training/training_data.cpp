@@ -6,11 +6,11 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "moe/checkpoint/atomic_file.h"
 #include "moe/data/encode_corpus.h"
 #include "moe/data/mixture.h"
 #include "moe/data/sha256.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
 
 namespace moe {
 namespace {
@@ -38,17 +38,6 @@ std::string recorded_fingerprint(const std::filesystem::path& path, const std::s
     return "";
   }
   return record.value("fingerprint", "");
-}
-
-std::vector<DataSource> sources_of(
-    const std::vector<DataSource>& sources, const std::string& domain) {
-  std::vector<DataSource> chosen;
-  std::copy_if(
-      sources.begin(),
-      sources.end(),
-      std::back_inserter(chosen),
-      [&](const DataSource& source) { return source.domain == domain; });
-  return chosen;
 }
 
 std::string describe(const EncodedCorpus& corpus) {

@@ -7,11 +7,11 @@
 #include <cmath>
 #include <sstream>
 
-#include "moe/checkpoint/atomic_file.h"
-#include "moe/checkpoint/atomic_folder.h"
 #include "moe/checkpoint/model_folder.h"
 #include "moe/decoder/device.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
+#include "moe/files/atomic_folder.h"
 
 namespace moe {
 namespace {

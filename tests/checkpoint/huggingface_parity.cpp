@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::pair<std::string, DecoderOptions>> variants() {
+std::vector<std::pair<std::string, DecoderOptions>> models_for_transformers() {
   std::vector<std::pair<std::string, DecoderOptions>> result;
   const auto add = [&](const std::string& name, auto&& change) {
     auto options = moe::testing::tiny_decoder();
@@ -75,7 +75,7 @@ TEST_CASE("ModelFolder: exchange models with transformers", "[.huggingface]") {
   const char* root = std::getenv("MOE_PARITY_FOLDER");
   REQUIRE(root != nullptr);
   torch::manual_seed(0);
-  for (const auto& [name, options] : variants()) {
+  for (const auto& [name, options] : models_for_transformers()) {
     const auto ids = torch::randint(0, options.vocab_size, {2, 24}, torch::kInt64);
     DecoderLM model(options);
     randomize(model);

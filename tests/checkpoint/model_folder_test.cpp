@@ -31,7 +31,7 @@ void check_same(const StateDict& actual, const StateDict& expected) {
   }
 }
 
-std::vector<std::pair<std::string, DecoderOptions>> variants() {
+std::vector<std::pair<std::string, DecoderOptions>> models_of_every_family() {
   std::vector<std::pair<std::string, DecoderOptions>> result;
   auto options = tiny_model_options();
   result.emplace_back("qwen3_moe", options);
@@ -57,7 +57,7 @@ std::vector<std::pair<std::string, DecoderOptions>> variants() {
 } // namespace
 
 TEST_CASE("decoder_tensors are the parameters of DecoderLM", "[checkpoint]") {
-  for (const auto& [family, options] : variants()) {
+  for (const auto& [family, options] : models_of_every_family()) {
     const DecoderLM model(options);
     const auto parameters = state_dict(*model);
     const auto expected = decoder_tensors(options);
@@ -72,7 +72,7 @@ TEST_CASE("decoder_tensors are the parameters of DecoderLM", "[checkpoint]") {
 
 TEST_CASE("A model folder gives back options and weights of every family", "[checkpoint]") {
   torch::manual_seed(0);
-  for (const auto& [family, options] : variants()) {
+  for (const auto& [family, options] : models_of_every_family()) {
     const int64_t max_shard_bytes = GENERATE(0, 500);
     const TemporaryFolder folder;
     const auto path = folder.path() / "model";

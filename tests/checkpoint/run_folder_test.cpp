@@ -1,7 +1,7 @@
 #include "moe/checkpoint/run_folder.h"
 
-#include "moe/checkpoint/atomic_folder.h"
 #include "moe/error.h"
+#include "moe/files/atomic_folder.h"
 #include "tests/support/catch.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/support/model_files.h"

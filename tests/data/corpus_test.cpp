@@ -40,8 +40,11 @@ TEST_CASE("parse_data_source reads NAME=PATH and PATH", "[data]") {
   CHECK_THROWS_WITH(parse_data_source(""), ContainsSubstring("expected PATH or NAME=PATH"));
 }
 
-TEST_CASE("domains_of lists each domain once, in order", "[data]") {
-  CHECK(domains_of({{"en", "a"}, {"de", "b"}, {"en", "c"}}) == Texts{"en", "de"});
+TEST_CASE("domains_of lists each domain once, in order; sources_of picks one", "[data]") {
+  const std::vector<DataSource> sources{{"en", "a"}, {"de", "b"}, {"en", "c"}};
+  CHECK(domains_of(sources) == Texts{"en", "de"});
+  CHECK(sources_of(sources, "en") == std::vector<DataSource>{{"en", "a"}, {"en", "c"}});
+  CHECK(sources_of(sources, "fr").empty());
 }
 
 TEST_CASE("A file is cut into documents at blank lines", "[data]") {

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "moe/checkpoint/atomic_file.h"
 #include "moe/checkpoint/huggingface/config.h"
 #include "moe/checkpoint/safetensors_writer.h"
+#include "moe/files/atomic_file.h"
 
 namespace moe {
 

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "moe/checkpoint/huggingface/family_internal.h"
-#include "moe/checkpoint/quote_internal.h"
+#include "moe/files/quote_internal.h"
 
 namespace moe {
 namespace {

@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "moe/checkpoint/json_internal.h"
 #include "moe/error.h"
+#include "moe/files/json_internal.h"
 
 namespace moe {
 

@@ -8,7 +8,7 @@
 
 #include "moe/checkpoint/huggingface/config.h"
 #include "moe/checkpoint/huggingface/config_reader_internal.h"
-#include "moe/checkpoint/json_internal.h"
+#include "moe/files/json_internal.h"
 
 namespace moe {
 

@@ -8,7 +8,7 @@ namespace {
 constexpr int64_t kDefaultHeadDim = 128;
 constexpr int64_t kDefaultMaxWindowLayers = 28;
 
-std::vector<std::string> obstacles(const DecoderOptions& options) {
+std::vector<std::string> qwen3_obstacles(const DecoderOptions& options) {
   auto found = common_obstacles(options);
   if (options.num_experts > 0) {
     found.push_back("num_experts (" + std::to_string(options.num_experts) + ")");
@@ -19,7 +19,8 @@ std::vector<std::string> obstacles(const DecoderOptions& options) {
   return found;
 }
 
-void write(const DecoderOptions& options, const ConfigExtras& extras, OrderedJson& config) {
+void qwen3_write(
+    const DecoderOptions& options, const ConfigExtras& extras, OrderedJson& config) {
   config["architectures"] = {"Qwen3ForCausalLM"};
   write_common(options, extras, config);
   config["intermediate_size"] = options.dense_dim;
@@ -58,7 +59,7 @@ int64_t read_window(ConfigReader& reader, int64_t num_layers) {
   return window;
 }
 
-void read(ConfigReader& reader, DecoderOptions& options, ConfigExtras& extras) {
+void qwen3_read(ConfigReader& reader, DecoderOptions& options, ConfigExtras& extras) {
   read_common(reader, options, extras);
   options.num_experts = 0;
   options.head_dim = reader.size("head_dim", kDefaultHeadDim);
@@ -69,6 +70,6 @@ void read(ConfigReader& reader, DecoderOptions& options, ConfigExtras& extras) {
 
 } // namespace
 
-const Family kQwen3{"qwen3", obstacles, write, read, qwen_tensors};
+const Family kQwen3{"qwen3", qwen3_obstacles, qwen3_write, qwen3_read, qwen_tensors};
 
 } // namespace moe

@@ -5,7 +5,7 @@
 namespace moe {
 namespace {
 
-std::vector<std::string> obstacles(const DecoderOptions& options) {
+std::vector<std::string> qwen3_moe_obstacles(const DecoderOptions& options) {
   auto found = common_obstacles(options);
   if (options.num_experts == 0) {
     found.emplace_back("num_experts (0)");
@@ -16,7 +16,8 @@ std::vector<std::string> obstacles(const DecoderOptions& options) {
   return found;
 }
 
-void write(const DecoderOptions& options, const ConfigExtras& extras, OrderedJson& config) {
+void qwen3_moe_write(
+    const DecoderOptions& options, const ConfigExtras& extras, OrderedJson& config) {
   config["architectures"] = {"Qwen3MoeForCausalLM"};
   write_common(options, extras, config);
   // Without dense layers the width is not used, but transformers wants one.
@@ -64,7 +65,7 @@ void read_dense_layers(ConfigReader& reader, DecoderOptions& options) {
       dense.empty() ? reader.size("intermediate_size", 6144) : reader.size("intermediate_size");
 }
 
-void read(ConfigReader& reader, DecoderOptions& options, ConfigExtras& extras) {
+void qwen3_moe_read(ConfigReader& reader, DecoderOptions& options, ConfigExtras& extras) {
   read_common(reader, options, extras);
   options.head_dim = reader.size("head_dim", 0);
   options.qk_norm = true;
@@ -83,6 +84,7 @@ void read(ConfigReader& reader, DecoderOptions& options, ConfigExtras& extras) {
 
 } // namespace
 
-const Family kQwen3Moe{"qwen3_moe", obstacles, write, read, qwen_tensors};
+const Family kQwen3Moe{
+    "qwen3_moe", qwen3_moe_obstacles, qwen3_moe_write, qwen3_moe_read, qwen_tensors};
 
 } // namespace moe

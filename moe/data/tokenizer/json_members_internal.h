@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "moe/checkpoint/json_internal.h"
+#include "moe/files/json_internal.h"
 
 namespace moe::json_members {
 

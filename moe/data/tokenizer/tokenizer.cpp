@@ -5,7 +5,6 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "moe/checkpoint/atomic_file.h"
 #include "moe/data/tokenizer/added_tokens.h"
 #include "moe/data/tokenizer/bpe_model.h"
 #include "moe/data/tokenizer/bpe_trainer.h"
@@ -14,6 +13,7 @@
 #include "moe/data/tokenizer/tokenizer_json.h"
 #include "moe/data/utf8.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
 
 namespace moe {
 namespace {

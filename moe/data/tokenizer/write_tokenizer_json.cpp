@@ -1,8 +1,8 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "moe/checkpoint/json_internal.h"
 #include "moe/data/tokenizer/tokenizer_json.h"
+#include "moe/files/json_internal.h"
 
 namespace moe {
 namespace {

@@ -5,8 +5,8 @@
 #include <map>
 #include <numeric>
 
-#include "moe/checkpoint/json_internal.h"
 #include "moe/error.h"
+#include "moe/files/json_internal.h"
 #include "tests/support/catch.h"
 #include "tests/support/model_files.h"
 

@@ -1,4 +1,4 @@
-#include "moe/checkpoint/atomic_folder.h"
+#include "moe/files/atomic_folder.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,8 +9,8 @@
 #include <system_error>
 #include <utility>
 
-#include "moe/checkpoint/atomic_file.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
 
 namespace moe {
 namespace {

@@ -1,4 +1,4 @@
-#include "moe/checkpoint/atomic_file.h"
+#include "moe/files/atomic_file.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -11,8 +11,8 @@
 #include <system_error>
 #include <utility>
 
-#include "moe/checkpoint/mapped_file.h"
 #include "moe/error.h"
+#include "moe/files/mapped_file.h"
 
 namespace moe {
 namespace {

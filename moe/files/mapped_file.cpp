@@ -1,4 +1,4 @@
-#include "moe/checkpoint/mapped_file.h"
+#include "moe/files/mapped_file.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

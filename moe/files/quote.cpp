@@ -1,4 +1,4 @@
-#include "moe/checkpoint/quote_internal.h"
+#include "moe/files/quote_internal.h"
 
 namespace moe {
 

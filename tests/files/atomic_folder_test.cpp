@@ -1,10 +1,10 @@
-#include "moe/checkpoint/atomic_folder.h"
+#include "moe/files/atomic_folder.h"
 
 #include <algorithm>
 #include <vector>
 
-#include "moe/checkpoint/atomic_file.h"
 #include "moe/error.h"
+#include "moe/files/atomic_file.h"
 #include "tests/support/catch.h"
 #include "tests/support/file_size_limit.h"
 #include "tests/support/temporary_folder.h"
@@ -25,7 +25,7 @@ std::vector<std::string> entries(const fs::path& folder) {
 
 } // namespace
 
-TEST_CASE("AtomicFile appears with commit only", "[checkpoint]") {
+TEST_CASE("AtomicFile appears with commit only", "[files]") {
   const TemporaryFolder folder;
   folder.write("x", "old");
   {
@@ -42,7 +42,7 @@ TEST_CASE("AtomicFile appears with commit only", "[checkpoint]") {
   CHECK(entries(folder.path()) == std::vector<std::string>{"x"});
 }
 
-TEST_CASE("AtomicFile names the file that cannot be written", "[checkpoint]") {
+TEST_CASE("AtomicFile names the file that cannot be written", "[files]") {
   const TemporaryFolder folder;
   const auto path = folder.path() / "none" / "x";
   CHECK_THROWS_WITH(
@@ -53,7 +53,7 @@ TEST_CASE("AtomicFile names the file that cannot be written", "[checkpoint]") {
   CHECK(fs::is_empty(folder.path()));
 }
 
-TEST_CASE("read_text_file reads whole files up to a size", "[checkpoint]") {
+TEST_CASE("read_text_file reads whole files up to a size", "[files]") {
   const TemporaryFolder folder;
   const auto path = folder.write("x", std::string("a\0b\n", 4));
   CHECK(read_text_file(path) == std::string("a\0b\n", 4));
@@ -61,7 +61,7 @@ TEST_CASE("read_text_file reads whole files up to a size", "[checkpoint]") {
   CHECK_THROWS_WITH(read_text_file(path, /*max_bytes=*/3), ContainsSubstring("at most 3"));
 }
 
-TEST_CASE("replace_link puts a new link in place of an old one", "[checkpoint]") {
+TEST_CASE("replace_link puts a new link in place of an old one", "[files]") {
   const TemporaryFolder folder;
   const auto link = folder.path() / "last";
   replace_link(link, "a");
@@ -73,7 +73,7 @@ TEST_CASE("replace_link puts a new link in place of an old one", "[checkpoint]")
   CHECK(entries(folder.path()).size() == 2);
 }
 
-TEST_CASE("AtomicFolder appears with commit only", "[checkpoint]") {
+TEST_CASE("AtomicFolder appears with commit only", "[files]") {
   const TemporaryFolder folder;
   const auto target = folder.path() / "deep" / "model";
   {
@@ -92,7 +92,7 @@ TEST_CASE("AtomicFolder appears with commit only", "[checkpoint]") {
   CHECK(entries(target.parent_path()) == std::vector<std::string>{"model"});
 }
 
-TEST_CASE("AtomicFolder replaces a folder that is there", "[checkpoint]") {
+TEST_CASE("AtomicFolder replaces a folder that is there", "[files]") {
   const TemporaryFolder folder;
   folder.write("model/old", "1");
   AtomicFolder written(folder.path() / "model");
@@ -102,8 +102,7 @@ TEST_CASE("AtomicFolder replaces a folder that is there", "[checkpoint]") {
   CHECK(entries(folder.path() / "model") == std::vector<std::string>{"new"});
 }
 
-TEST_CASE(
-    "A save that was killed leaves only what remove_temporaries removes", "[checkpoint]") {
+TEST_CASE("A save that was killed leaves only what remove_temporaries removes", "[files]") {
   const TemporaryFolder folder;
   folder.write("model/x", "kept");
   folder.write(".tmp-model-4711/x", "half");
