@@ -1,0 +1,17 @@
+#pragma once
+
+#include "moe/kernels/cross_entropy.h"
+
+// Private to moe/kernels; not installed.
+
+namespace moe::cpu {
+
+/// `cross_entropy` in float32; everything contiguous.
+CrossEntropy cross_entropy(
+    const at::Tensor& rows,
+    const at::Tensor& head,
+    const at::Tensor& targets,
+    const at::Tensor& weights,
+    bool need_gradient);
+
+} // namespace moe::cpu

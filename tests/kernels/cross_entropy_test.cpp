@@ -1,0 +1,120 @@
+#include "moe/kernels/cross_entropy.h"
+
+#include <ATen/Parallel.h>
+
+#include "moe/libtorch.h"
+#include "tests/support/catch.h"
+#include "tests/support/tensor_matchers.h"
+
+namespace {
+
+using moe::cross_entropy;
+using moe::cross_entropy_reference;
+using moe::CrossEntropy;
+using moe::testing::AllClose;
+using moe::testing::SameBits;
+
+struct HeadProblem {
+  torch::Tensor rows;    // [T, D]
+  torch::Tensor head;    // [V, D]
+  torch::Tensor targets; // [T]
+  torch::Tensor weights; // [T]
+};
+
+HeadProblem make_head_problem(int64_t num_rows, int64_t vocab_size, int64_t dim) {
+  torch::manual_seed(3);
+  return {
+      torch::randn({num_rows, dim}),
+      torch::randn({vocab_size, dim}),
+      torch::randint(0, vocab_size, {num_rows}, torch::kInt64),
+      torch::rand({num_rows})};
+}
+
+CrossEntropy in_float64(const HeadProblem& problem) {
+  return cross_entropy_reference(
+      problem.rows.to(torch::kFloat64),
+      problem.head.to(torch::kFloat64),
+      problem.targets,
+      problem.weights.to(torch::kFloat64),
+      /*need_gradient=*/true);
+}
+
+} // namespace
+
+TEST_CASE("cross_entropy: tiles equal the reference in float64", "[kernels]") {
+  // Rows and vocabularies around the sizes of tiles, panels and chunks; several blocks.
+  const auto [num_rows, vocab_size, dim] = GENERATE(
+      std::make_tuple(1, 1, 1),
+      std::make_tuple(1, 2, 3),
+      std::make_tuple(127, 129, 16),
+      std::make_tuple(128, 256, 128),
+      std::make_tuple(130, 257, 130),
+      std::make_tuple(700, 1000, 24),
+      std::make_tuple(300, 40000, 8));
+  CAPTURE(num_rows, vocab_size, dim);
+  const auto problem = make_head_problem(num_rows, vocab_size, dim);
+  const auto expected = in_float64(problem);
+  const auto actual = cross_entropy(
+      problem.rows, problem.head, problem.targets, problem.weights, /*need_gradient=*/true);
+  CHECK_THAT(actual.losses, AllClose(expected.losses, 1e-5));
+  CHECK_THAT(actual.rows_gradient, AllClose(expected.rows_gradient, 1e-5));
+  CHECK_THAT(actual.head_gradient, AllClose(expected.head_gradient, 1e-5));
+  const auto losses = cross_entropy(
+      problem.rows, problem.head, problem.targets, problem.weights, /*need_gradient=*/false);
+  CHECK_THAT(losses.losses, SameBits(actual.losses));
+  CHECK(!losses.rows_gradient.defined());
+  CHECK(!losses.head_gradient.defined());
+}
+
+TEST_CASE("cross_entropy: logits of any size", "[kernels]") {
+  auto problem = make_head_problem(40, 300, 8);
+  const double scale = GENERATE(0.0, 1e-3, 300.0);
+  problem.rows *= scale;
+  const auto expected = in_float64(problem);
+  const auto actual =
+      cross_entropy(problem.rows, problem.head, problem.targets, problem.weights, true);
+  CHECK_THAT(actual.losses, AllClose(expected.losses, 1e-5));
+  CHECK_THAT(actual.rows_gradient, AllClose(expected.rows_gradient, 1e-4));
+}
+
+TEST_CASE("cross_entropy: what is not finite is not hidden", "[kernels]") {
+  auto problem = make_head_problem(40, 300, 8);
+  const bool in_head = GENERATE(false, true);
+  (in_head ? problem.head : problem.rows)[7][2] = std::numeric_limits<float>::quiet_NaN();
+  const auto losses =
+      cross_entropy(problem.rows, problem.head, problem.targets, problem.weights, true).losses;
+  CHECK(losses.isnan().sum().item<int64_t>() == (in_head ? 40 : 1));
+}
+
+TEST_CASE("cross_entropy: no rows give a gradient of zeros", "[kernels]") {
+  const auto problem = make_head_problem(0, 5, 3);
+  const auto actual =
+      cross_entropy(problem.rows, problem.head, problem.targets, problem.weights, true);
+  CHECK(actual.losses.numel() == 0);
+  CHECK(torch::equal(actual.head_gradient, torch::zeros({5, 3})));
+}
+
+TEST_CASE("cross_entropy: a target outside the vocabulary is an error", "[kernels]") {
+  auto problem = make_head_problem(3, 5, 4);
+  problem.targets[1] = GENERATE(-1, 5);
+  REQUIRE_THROWS_WITH(
+      cross_entropy(problem.rows, problem.head, problem.targets, problem.weights, true),
+      ContainsSubstring("is not in [0, vocab_size = 5)"));
+}
+
+TEST_CASE("cross_entropy gives the same bits for any number of threads", "[kernels][threads]") {
+  const auto problem = make_head_problem(2000, 5000, 32);
+  const auto with_threads = [&](int threads) {
+    const int before = at::get_num_threads();
+    at::set_num_threads(threads);
+    const auto result =
+        cross_entropy(problem.rows, problem.head, problem.targets, problem.weights, true);
+    at::set_num_threads(before);
+    return result;
+  };
+  const auto one = with_threads(1);
+  const auto three = with_threads(3);
+  CHECK_THAT(one.losses, SameBits(three.losses));
+  CHECK_THAT(one.rows_gradient, SameBits(three.rows_gradient));
+  CHECK_THAT(one.head_gradient, SameBits(three.head_gradient));
+}
