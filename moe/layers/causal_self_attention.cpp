@@ -255,19 +255,10 @@ torch::Tensor CausalSelfAttentionImpl::mix(
       input.sizes());
   const int64_t batch = input.size(0);
   const int64_t length = input.size(1);
-  const int64_t head_dim = options.head_dim();
-  const auto heads =
-      qkv_proj(input)
-          .view({batch, length, -1, head_dim})
-          .split_with_sizes(
-              {options.num_heads(), options.num_kv_heads(), options.num_kv_heads()}, /*dim=*/2);
-  const auto place = [&](const torch::Tensor& projected, RMSNorm& norm) {
-    const auto normed = norm.is_empty() ? projected : norm(projected);
-    return apply_rotary(normed, context.rotary).transpose(1, 2);
-  };
-  const auto queries = place(heads[0], q_norm); // [B, H, S, head_dim]
-  const auto keys = place(heads[1], k_norm);    // [B, Hkv, S, head_dim]
-  const auto values = heads[2].transpose(1, 2); // [B, Hkv, S, head_dim]
+  const auto heads = make_heads(qkv_proj(input), context.rotary);
+  const auto queries = heads.queries.transpose(1, 2); // [B, H, S, head_dim]
+  const auto keys = heads.keys.transpose(1, 2);       // [B, Hkv, S, head_dim]
+  const auto values = heads.values.transpose(1, 2);   // [B, Hkv, S, head_dim]
   const int64_t window = options.sliding_window();
   torch::Tensor attended; // [B, H, S, head_dim]
   if (context.state != nullptr) {
@@ -281,6 +272,30 @@ torch::Tensor CausalSelfAttentionImpl::mix(
     attended = causal_attention(queries, keys, values, window);
   }
   return o_proj(attended.transpose(1, 2).reshape({batch, length, -1}));
+}
+
+AttentionHeads CausalSelfAttentionImpl::make_heads(
+    const torch::Tensor& projected, const RotaryTable& rotary) {
+  const AttentionHeadsForm form{
+      options.num_heads(),
+      options.num_kv_heads(),
+      options.head_dim(),
+      q_norm.is_empty() ? torch::Tensor() : q_norm->weight,
+      k_norm.is_empty() ? torch::Tensor() : k_norm->weight,
+      options.norm_epsilon(),
+      rotary.cos,
+      rotary.sin};
+  if (can_fuse_attention_heads(projected, form)) {
+    return attention_heads(projected, form);
+  }
+  const auto heads =
+      projected.view({projected.size(0), projected.size(1), -1, options.head_dim()})
+          .split_with_sizes(
+              {options.num_heads(), options.num_kv_heads(), options.num_kv_heads()}, /*dim=*/2);
+  const auto turn = [&](const torch::Tensor& head, RMSNorm& norm) {
+    return apply_rotary(norm.is_empty() ? head : norm(head), rotary);
+  };
+  return {turn(heads[0], q_norm), turn(heads[1], k_norm), heads[2]};
 }
 
 std::unique_ptr<MixerState> CausalSelfAttentionImpl::make_state(

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "moe/kernels/attention_heads.h"
 #include "moe/layers/rms_norm.h"
 #include "moe/layers/sequence_mixer.h"
 #include "moe/libtorch.h"
@@ -96,6 +97,10 @@ class CausalSelfAttentionImpl : public torch::nn::Cloneable<CausalSelfAttentionI
   torch::nn::Linear o_proj{nullptr};   ///< [D, H · head_dim]
   RMSNorm q_norm{nullptr};             ///< [head_dim]; empty without qk_norm
   RMSNorm k_norm{nullptr};             ///< [head_dim]; empty without qk_norm
+
+ private:
+  /// The projection [B, S, ..] split into heads, normed and turned: [B, S, heads, head_dim].
+  AttentionHeads make_heads(const torch::Tensor& projected, const RotaryTable& rotary);
 };
 
 TORCH_MODULE(CausalSelfAttention);

@@ -2,6 +2,8 @@
 
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include "moe/kernels/rms_norm.h"
+
 namespace moe {
 
 RMSNormOptions::RMSNormOptions(int64_t dim) : dim_(dim) {}
@@ -27,9 +29,14 @@ void RMSNormImpl::pretty_print(std::ostream& stream) const {
 }
 
 torch::Tensor RMSNormImpl::forward(const torch::Tensor& input) {
+  TORCH_CHECK(
+      input.dim() >= 1 && input.size(-1) == options.dim(),
+      "RMSNorm: the last dimension of the input must be dim = ",
+      options.dim(),
+      ", got ",
+      input.sizes());
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  return torch::rms_norm(
-      input, {options.dim()}, weight.to(input.scalar_type()), options.epsilon());
+  return rms_norm(input, weight.to(input.scalar_type()), options.epsilon());
 }
 
 } // namespace moe
