@@ -40,7 +40,7 @@ say "5/5 Evaluating on held-out text, and writing some"
 moe-evaluate runs/demo $heldout
 write() {
   printf '\n--- %s: %s\n' "$1" "$2"
-  moe-generate runs/demo --prompt "$2" --max-new-tokens 60 --temperature 0.6
+  moe-generate runs/demo --prompt "$2" --max-new-tokens 60 --temperature 0.5 --min-p 0.1
 }
 write en "The package manager"
 write de "Der Kernel"
