@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/benchmark/block_suites.h"
 #include "apps/benchmark/suites.h"
 #include "apps/command_line.h"
 #include "apps/exit_code.h"
@@ -33,7 +34,8 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
   line.add_flag(
       "suite",
       &arguments.suite,
-      "What to measure: train, generate, tokenizer; repeatable. The first two if not given.",
+      "What to measure: train, generate, block, experts, optimizer, tokenizer; repeatable. The "
+      "first two if not given.",
       "Benchmark");
   line.add_flag(
       "workload",
@@ -44,7 +46,7 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "dtype", &arguments.dtype, "Type of computation: float32 or bfloat16.", "Benchmark");
   line.add_flag(
       "text", &arguments.text, "Text for the tokenizer: a file, folder or JSONL.", "Benchmark");
-  line.add_flag("steps", &arguments.steps, "Training steps that are timed.", "Benchmark");
+  line.add_flag("steps", &arguments.steps, "How often what is measured is timed.", "Benchmark");
   line.add_flag(
       "threads",
       &arguments.threads,
@@ -69,7 +71,10 @@ void check_names(
 }
 
 void complete(Arguments& arguments) {
-  check_names("--suite", arguments.suite, {"train", "generate", "tokenizer"});
+  check_names(
+      "--suite",
+      arguments.suite,
+      {"train", "generate", "block", "experts", "optimizer", "tokenizer"});
   check_names("--workload", arguments.workload, {"tiny", "fine", "coarse"});
   if (arguments.suite.empty()) {
     arguments.suite = {"train", "generate"};
@@ -107,6 +112,15 @@ std::vector<Measurement> measure(
     if (contains(arguments.suite, "generate")) {
       append(results, measure_generation(work, note));
     }
+    if (contains(arguments.suite, "block")) {
+      append(results, measure_block(work, arguments.steps, note));
+    }
+    if (contains(arguments.suite, "optimizer")) {
+      append(results, measure_optimizer(work, arguments.steps, machine, note));
+    }
+  }
+  if (contains(arguments.suite, "experts")) {
+    append(results, measure_experts(arguments.steps, note));
   }
   if (contains(arguments.suite, "tokenizer")) {
     if (arguments.text.empty()) {
@@ -123,7 +137,8 @@ std::string results_json(const Machine& machine, const std::vector<Measurement>&
       {"cpu", machine.cpu},
       {"threads", machine.threads},
       {"matmul_gflops", machine.matmul_gflops},
-      {"read_gb_per_s", {{"memory", machine.read_gb_per_s}}}};
+      {"read_gb_per_s", {{"memory", machine.read_gb_per_s}}},
+      {"copy_gb_per_s", machine.copy_gb_per_s}};
   object["results"] = nlohmann::ordered_json::array();
   for (const auto& result : results) {
     object["results"].push_back(
@@ -139,15 +154,16 @@ std::string results_json(const Machine& machine, const std::vector<Measurement>&
 
 std::string results_table(const Machine& machine, const std::vector<Measurement>& results) {
   std::string table = fmt::format(
-      "{}, {} threads: at::mm {:.0f} GFLOP/s, memory {:.1f} GB/s\n",
+      "{}, {} threads: at::mm {:.0f} GFLOP/s, memory {:.1f} GB/s read, {:.1f} GB/s copied\n",
       machine.cpu,
       machine.threads,
       machine.matmul_gflops,
-      machine.read_gb_per_s);
+      machine.read_gb_per_s,
+      machine.copy_gb_per_s);
   for (const auto& result : results) {
     const bool bytes = result.unit == "bytes";
     table += fmt::format(
-        "{:<10} {:<9} {:<9} {:<21} {:>12.{}f} {}\n",
+        "{:<10} {:<15} {:<9} {:<22} {:>12.{}f} {}\n",
         result.suite,
         result.workload,
         result.dtype,

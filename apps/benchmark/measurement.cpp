@@ -1,5 +1,9 @@
 #include "apps/benchmark/measurement.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 #include <fstream>
 
@@ -19,18 +23,17 @@ std::string cpu_name() {
   return "unknown";
 }
 
-double matmul_rate() {
-  const auto a = torch::randn({2048, 2048});
-  const auto b = torch::randn({2048, 2048});
-  auto c = torch::empty({2048, 2048});
-  const auto timing = time_runs(/*repetitions=*/8, [&] { torch::mm_out(c, a, b); });
-  return 2.0 * 2048 * 2048 * 2048 / timing.best / 1e9;
-}
-
 double read_rate() {
   const auto data = torch::ones({64 << 20}); // 256 MiB
   const auto timing = time_runs(/*repetitions=*/8, [&] { data.sum(); });
   return static_cast<double>(data.nbytes()) / timing.best / 1e9;
+}
+
+double copy_rate() {
+  const auto from = torch::ones({64 << 20}); // 256 MiB
+  auto to = torch::empty_like(from);
+  const auto timing = time_runs(/*repetitions=*/8, [&] { to.copy_(from); });
+  return 2.0 * static_cast<double>(from.nbytes()) / timing.best / 1e9;
 }
 
 /// A line of /proc/self/status such as `VmRSS:  1234 kB`, in bytes.
@@ -47,6 +50,11 @@ int64_t status_bytes(const std::string& key) {
 
 } // namespace
 
+Timing timing_of(std::vector<double> seconds) {
+  std::sort(seconds.begin(), seconds.end());
+  return {seconds.front(), seconds[seconds.size() / 2]};
+}
+
 Timing time_runs(int64_t repetitions, const std::function<void()>& run) {
   std::vector<double> seconds;
   for (int64_t i = 0; i < repetitions; ++i) {
@@ -55,13 +63,21 @@ Timing time_runs(int64_t repetitions, const std::function<void()>& run) {
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
     seconds.push_back(elapsed.count());
   }
-  std::sort(seconds.begin(), seconds.end());
-  return {seconds.front(), seconds[seconds.size() / 2]};
+  return timing_of(std::move(seconds));
+}
+
+double matmul_rate() {
+  const torch::NoGradGuard no_grad;
+  const auto a = torch::randn({2048, 2048});
+  const auto b = torch::randn({2048, 2048});
+  auto c = torch::empty({2048, 2048});
+  const auto timing = time_runs(/*repetitions=*/8, [&] { torch::mm_out(c, a, b); });
+  return 2.0 * 2048 * 2048 * 2048 / timing.best / 1e9;
 }
 
 Machine measure_machine(int64_t threads) {
   const torch::NoGradGuard no_grad;
-  return {cpu_name(), threads, matmul_rate(), read_rate()};
+  return {cpu_name(), threads, matmul_rate(), read_rate(), copy_rate()};
 }
 
 int64_t resident_bytes() {
@@ -73,6 +89,9 @@ int64_t peak_resident_bytes() {
 }
 
 bool reset_peak_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0); // what was freed would count as taken before
+#endif
   std::ofstream file("/proc/self/clear_refs");
   file << "5" << std::flush;
   return static_cast<bool>(file);

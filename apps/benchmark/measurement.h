@@ -10,7 +10,7 @@ namespace moe {
 
 /// One figure of the benchmark.
 struct Measurement {
-  std::string suite;    ///< train, generate, tokenizer
+  std::string suite;    ///< train, generate, block, ...
   std::string workload; ///< what was measured, such as fine
   std::string dtype;    ///< float32, ...; empty where there is none
   std::string metric;   ///< tokens_per_s, share_of_peak, ...
@@ -24,6 +24,8 @@ struct Timing {
   double median = 0.0;
 };
 
+Timing timing_of(std::vector<double> seconds);
+
 /// Times `run` `repetitions` times.
 Timing time_runs(int64_t repetitions, const std::function<void()>& run);
 
@@ -35,9 +37,14 @@ struct Machine {
   double matmul_gflops = 0.0;
   /// Best rate of reading 256 MiB, far more than the caches hold, in GB/s.
   double read_gb_per_s = 0.0;
+  /// Best rate of copying 256 MiB, in GB/s read and written together.
+  double copy_gb_per_s = 0.0;
 };
 
 Machine measure_machine(int64_t threads);
+
+/// The rate of at::mm now, in GFLOP/s, as in `Machine::matmul_gflops`.
+double matmul_rate();
 
 /// Bytes of memory that the process takes now, and at most since `reset_peak_memory`.
 int64_t resident_bytes();
