@@ -7,7 +7,7 @@ say() { printf '\n==> %s\n' "$*"; }
 say "Set-up: packages and LibTorch"
 sh cmake/setup.sh catch2
 
-say "Building the library, the programs and the tests (8 minutes on two cores the first time)"
+say "Building the library, the programs and the tests (6 minutes on two cores the first time)"
 cmake --preset dev ${MOE_LIBTORCH:+-DMOE_LIBTORCH="$MOE_LIBTORCH"}
 cmake --build --preset dev
 
