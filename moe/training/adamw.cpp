@@ -18,6 +18,11 @@ bool is_decayed(const std::string& name, const torch::Tensor& parameter) {
   return parameter.dim() > 1 && !name.ends_with("bias");
 }
 
+torch::Tensor zeros_for(const torch::Tensor& parameter) {
+  return torch::zeros_like(
+      parameter, torch::TensorOptions().dtype(torch::kFloat32).requires_grad(false));
+}
+
 bool on_cpu_in_float32(const torch::Tensor& tensor) {
   return tensor.is_cpu() && tensor.scalar_type() == torch::kFloat32 && tensor.is_contiguous();
 }
@@ -78,11 +83,12 @@ AdamW::AdamW(
     const AdamWOptions& options)
     : options_(options) {
   for (const auto& [name, parameter] : parameters) {
-    const auto zeros = [&] {
-      return torch::zeros_like(
-          parameter, torch::TensorOptions().dtype(torch::kFloat32).requires_grad(false));
-    };
-    slots_.push_back({name, parameter, zeros(), zeros(), is_decayed(name, parameter)});
+    slots_.push_back(
+        {name,
+         parameter,
+         zeros_for(parameter),
+         zeros_for(parameter),
+         is_decayed(name, parameter)});
   }
 }
 
