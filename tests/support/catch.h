@@ -4,11 +4,15 @@
 // names.
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
+template <class T>
+using MatcherBase = Catch::Matchers::MatcherBase<T>;
 using Catch::Matchers::ContainsSubstring;
 using Catch::Matchers::WithinAbs;
 using Catch::Matchers::WithinRel;
 #else
 #include <catch2/catch.hpp>
+template <class T>
+using MatcherBase = Catch::MatcherBase<T>;
 using Catch::Matchers::WithinAbs;
 using Catch::Matchers::WithinRel;
 inline auto ContainsSubstring(const std::string& text) {

@@ -17,7 +17,7 @@ inline double relative_error(const torch::Tensor& actual, const torch::Tensor& e
 }
 
 /// Matches a tensor of the same shape whose difference is small against the norm.
-class AllCloseMatcher : public Catch::MatcherBase<torch::Tensor> {
+class AllCloseMatcher : public MatcherBase<torch::Tensor> {
  public:
   AllCloseMatcher(torch::Tensor expected, double tolerance)
       : expected_(std::move(expected)), tolerance_(tolerance) {}
@@ -39,7 +39,7 @@ class AllCloseMatcher : public Catch::MatcherBase<torch::Tensor> {
 };
 
 /// Matches a tensor of the same shape and bits.
-class SameBitsMatcher : public Catch::MatcherBase<torch::Tensor> {
+class SameBitsMatcher : public MatcherBase<torch::Tensor> {
  public:
   explicit SameBitsMatcher(torch::Tensor expected) : expected_(std::move(expected)) {}
 
