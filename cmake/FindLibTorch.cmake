@@ -87,10 +87,15 @@ foreach(library torch_cpu c10)
 endforeach()
 moe_read_libtorch_version(${LibTorch_INCLUDE_DIR})
 
+if(MOE_LIBTORCH)
+  set(moe_libtorch_advice "MOE_LIBTORCH is ${MOE_LIBTORCH}. It should be the torch folder of a wheel, an unpacked libtorch archive or a prefix.")
+else()
+  set(moe_libtorch_advice "Run `sh cmake/setup.sh`, or name one with -DMOE_LIBTORCH=FOLDER.")
+endif()
 find_package_handle_standard_args(LibTorch
   REQUIRED_VARS LibTorch_torch_cpu_LIBRARY LibTorch_c10_LIBRARY LibTorch_INCLUDE_DIR
   VERSION_VAR LibTorch_VERSION
-  REASON_FAILURE_MESSAGE "Run `sh cmake/setup.sh`, or name one with -DMOE_LIBTORCH=FOLDER.")
+  REASON_FAILURE_MESSAGE ${moe_libtorch_advice})
 if(NOT LibTorch_FOUND)
   return()
 endif()
