@@ -66,7 +66,7 @@ struct RoutedExperts {
   torch::Tensor down;
 };
 
-/// The best times of two computations that take turns, in seconds.
+/// Times two computations in turns, after a run of each.
 std::pair<Timing, Timing> time_in_turns(
     int64_t repetitions,
     const std::function<void()>& first,
@@ -82,10 +82,6 @@ std::pair<Timing, Timing> time_in_turns(
   return {timing_of(first_times), timing_of(second_times)};
 }
 
-void run_backward(const torch::Tensor& output, const torch::Tensor& gradient) {
-  output.backward(gradient);
-}
-
 } // namespace
 
 std::vector<Measurement> measure_block(
@@ -98,7 +94,7 @@ std::vector<Measurement> measure_block(
   const auto input = torch::randn({shape.tokens, shape.model_dim}).requires_grad_();
   const auto gradient = torch::randn_like(input);
   const auto run_dense = [&] {
-    run_backward(dense(input), gradient);
+    dense(input).backward(gradient);
     dense->zero_grad();
     input.mutable_grad() = torch::Tensor();
   };
@@ -106,7 +102,7 @@ std::vector<Measurement> measure_block(
   for (const std::string kind : {"uniform", "zipf", "same"}) {
     const auto experts = assignment(kind, shape);
     const auto run_sparse = [&] {
-      run_backward(sparse.forward(input, experts), gradient);
+      sparse.forward(input, experts).backward(gradient);
       sparse.clear_gradients();
       input.mutable_grad() = torch::Tensor();
     };
@@ -122,12 +118,12 @@ std::vector<Measurement> measure_block(
 std::vector<Measurement> measure_experts(int64_t repetitions, const NoteCallback& note) {
   std::vector<Measurement> results;
   const BlockShape few{4096, 256, 8, 8, 128};
-  RoutedExperts base(few);
   torch::manual_seed(0);
+  RoutedExperts base(few);
   const auto input = torch::randn({few.tokens, few.model_dim}).requires_grad_();
   const auto gradient = torch::randn_like(input);
   const auto run = [&](RoutedExperts& block, const torch::Tensor& experts) {
-    run_backward(block.forward(input, experts), gradient);
+    block.forward(input, experts).backward(gradient);
     block.clear_gradients();
     input.mutable_grad() = torch::Tensor();
   };

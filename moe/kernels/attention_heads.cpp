@@ -2,6 +2,7 @@
 
 #include "moe/kernels/cpu_norm.h"
 #include "moe/kernels/cpu_tasks.h"
+#include "moe/kernels/cpu_tensors.h"
 #include "moe/libtorch.h"
 
 namespace moe {
@@ -163,12 +164,11 @@ class HeadsNode : public torch::autograd::Function<HeadsNode> {
 } // namespace
 
 bool can_fuse_attention_heads(const torch::Tensor& projected, const AttentionHeadsForm& form) {
-  const auto is_plain_float = [](const torch::Tensor& tensor) {
-    return !tensor.defined() || (tensor.is_cpu() && tensor.scalar_type() == torch::kFloat32);
+  const auto is_fit = [](const torch::Tensor& tensor) {
+    return !tensor.defined() || cpu::is_plain_float(tensor);
   };
-  return form.head_dim <= cpu::kMaxHeadDim && is_plain_float(projected) &&
-         is_plain_float(form.query_norm) && is_plain_float(form.key_norm) &&
-         is_plain_float(form.cos) && is_plain_float(form.sin);
+  return form.head_dim <= cpu::kMaxHeadDim && is_fit(projected) && is_fit(form.query_norm) &&
+         is_fit(form.key_norm) && is_fit(form.cos) && is_fit(form.sin);
 }
 
 AttentionHeads attention_heads(const torch::Tensor& projected, const AttentionHeadsForm& form) {

@@ -34,6 +34,15 @@ namespace {
   }
 }
 
+/// The row of a token's head among the queries [.., H, head_dim] or the keys that follow them.
+template <typename Pointer>
+[[gnu::always_inline]] inline Pointer head_row(
+    const HeadShape& shape, int64_t token, int64_t head, Pointer queries, Pointer keys) {
+  return head < shape.num_heads
+             ? queries + (token * shape.num_heads + head) * shape.head_dim
+             : keys + (token * shape.num_kv_heads + head - shape.num_heads) * shape.head_dim;
+}
+
 } // namespace
 
 #ifdef __x86_64__
@@ -89,9 +98,7 @@ void turn_heads(
     const float* const sin = turn.sin + (position + token) * half;
     for (int64_t head = 0; head < shape.normed(); ++head, x += dim) {
       const bool is_query = head < shape.num_heads;
-      float* const y =
-          is_query ? rows.queries + (token * shape.num_heads + head) * dim
-                   : rows.keys + (token * shape.num_kv_heads + head - shape.num_heads) * dim;
+      float* const y = head_row(shape, token, head, rows.queries, rows.keys);
       if (turn.query_weight == nullptr) {
         rotate(half, cos, sin, x, y);
         continue;
@@ -126,9 +133,7 @@ void turn_heads_backward(
     for (int64_t head = 0; head < shape.normed(); ++head, x += dim, out += dim) {
       const bool is_query = head < shape.num_heads;
       const float* const gradient =
-          is_query
-              ? gradients.queries + (token * shape.num_heads + head) * dim
-              : gradients.keys + (token * shape.num_kv_heads + head - shape.num_heads) * dim;
+          head_row(shape, token, head, gradients.queries, gradients.keys);
       if (turn.query_weight == nullptr) {
         rotate_back(half, cos, sin, gradient, out);
         continue;

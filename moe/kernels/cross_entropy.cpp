@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "moe/kernels/cpu_cross_entropy.h"
+#include "moe/kernels/cpu_tensors.h"
 #include "moe/libtorch.h"
 
 namespace moe {
@@ -23,10 +24,6 @@ torch::Tensor logit_gradient(
   return gradient.mul_(weight);
 }
 
-bool is_plain_float(const torch::Tensor& tensor) {
-  return tensor.is_cpu() && tensor.scalar_type() == torch::kFloat32;
-}
-
 } // namespace
 
 CrossEntropy cross_entropy(
@@ -36,7 +33,7 @@ CrossEntropy cross_entropy(
     const torch::Tensor& weights,
     bool need_gradient) {
   const torch::NoGradGuard no_grad;
-  if (is_plain_float(rows) && is_plain_float(head) && is_plain_float(weights)) {
+  if (cpu::is_plain_float(rows) && cpu::is_plain_float(head) && cpu::is_plain_float(weights)) {
     return cpu::cross_entropy(
         rows.contiguous(),
         head.contiguous(),

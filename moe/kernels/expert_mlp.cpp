@@ -3,6 +3,7 @@
 #include <ATen/autocast_mode.h>
 
 #include "moe/kernels/cpu_expert_mlp.h"
+#include "moe/kernels/cpu_tensors.h"
 #include "moe/libtorch.h"
 
 namespace moe {
@@ -74,13 +75,9 @@ void check_shapes(
 
 ExpertPath expert_path(
     const torch::Tensor& input, const ExpertWeights& weights, const ExpertForm& /*form*/) {
-  const auto plain_float = [](const torch::Tensor& tensor) {
-    return tensor.is_cpu() && tensor.scalar_type() == torch::kFloat32 &&
-           tensor.layout() == torch::kStrided;
-  };
   // Autocast asks for products in a narrower type, which only ATen's operations obey.
-  const bool supported = plain_float(input) && plain_float(weights.up) &&
-                         plain_float(weights.down) && !weights.up_bias.defined() &&
+  const bool supported = cpu::is_plain_float(input) && cpu::is_plain_float(weights.up) &&
+                         cpu::is_plain_float(weights.down) && !weights.up_bias.defined() &&
                          !weights.down_bias.defined() &&
                          !at::autocast::is_autocast_enabled(at::kCPU);
   return supported ? ExpertPath::cpu : ExpertPath::reference;

@@ -2,6 +2,7 @@
 
 #include "moe/kernels/cpu_norm.h"
 #include "moe/kernels/cpu_tasks.h"
+#include "moe/kernels/cpu_tensors.h"
 #include "moe/libtorch.h"
 
 namespace moe {
@@ -84,10 +85,7 @@ class RmsNormNode : public torch::autograd::Function<RmsNormNode> {
 
 torch::Tensor rms_norm(
     const torch::Tensor& input, const torch::Tensor& weight, double epsilon) {
-  const auto is_plain_float = [](const torch::Tensor& tensor) {
-    return tensor.is_cpu() && tensor.scalar_type() == torch::kFloat32;
-  };
-  if (is_plain_float(input) && is_plain_float(weight)) {
+  if (cpu::is_plain_float(input) && cpu::is_plain_float(weight)) {
     return RmsNormNode::apply(input.contiguous(), weight.contiguous(), epsilon);
   }
   return torch::rms_norm(input, {weight.size(0)}, weight, epsilon);

@@ -1,10 +1,13 @@
 #include "moe/kernels/rms_norm.h"
 
+#include <ATen/Parallel.h>
+
 #include "moe/libtorch.h"
 #include "tests/support/catch.h"
 #include "tests/support/tensor_matchers.h"
 
 using moe::testing::AllClose;
+using moe::testing::SameBits;
 
 TEST_CASE("rms_norm: one pass equals LibTorch in float64, gradients too", "[kernels]") {
   torch::manual_seed(1);
@@ -33,4 +36,25 @@ TEST_CASE("rms_norm: takes views, whatever their strides", "[kernels]") {
   CHECK_THAT(
       moe::rms_norm(input, weight, 1e-6),
       AllClose(torch::rms_norm(input, {12}, weight, 1e-6), 1e-6));
+}
+
+TEST_CASE("rms_norm gives the same bits for any number of threads", "[kernels][threads]") {
+  torch::manual_seed(3);
+  const auto input = torch::randn({40000, 128}).requires_grad_();
+  const auto weight = torch::randn({128}).requires_grad_();
+  const auto with_threads = [&](int threads) {
+    const int before = at::get_num_threads();
+    at::set_num_threads(threads);
+    const auto output = moe::rms_norm(input, weight, 1e-6);
+    auto results = torch::autograd::grad({output.square().sum()}, {input, weight});
+    results.push_back(output);
+    at::set_num_threads(before);
+    return results;
+  };
+  const auto one = with_threads(1);
+  const auto three = with_threads(3);
+  for (size_t i = 0; i < one.size(); ++i) {
+    CAPTURE(i);
+    CHECK_THAT(one[i], SameBits(three[i]));
+  }
 }
