@@ -35,19 +35,6 @@ void check_prompt(const std::vector<int32_t>& prompt, const DecoderOptions& mode
   }
 }
 
-/// The logits [V] of the token after `ids`, float32 on the CPU.
-torch::Tensor next_logits(DecoderLM& model, DecoderState& state, std::vector<int64_t> ids) {
-  const auto device = model->embedding->weight.device();
-  const auto input =
-      torch::from_blob(ids.data(), {1, static_cast<int64_t>(ids.size())}, torch::kInt64)
-          .to(device);
-  const auto hidden = model->forward(input, state).hidden; // [1, S, D]
-  return model->logits(hidden.select(1, -1))
-      .squeeze(0)
-      .to(torch::kCPU, torch::kFloat32)
-      .contiguous();
-}
-
 /// Turns ids into text that is handed out as soon as it is certain.
 class TextStream {
  public:
@@ -95,36 +82,32 @@ std::string_view finish_reason_name(FinishReason reason) {
 }
 
 Generation generate_tokens(
-    DecoderLM model,
+    InferenceSession& session,
     const std::vector<int32_t>& prompt,
     const SamplerOptions& options,
     std::optional<int32_t> end_of_text,
     const TokenCallback& on_token) {
-  check_prompt(prompt, model->options);
-  const torch::InferenceMode inference;
-  model->eval();
+  check_prompt(prompt, session.options());
   const auto prompt_tokens = static_cast<int64_t>(prompt.size());
-  const int64_t room = model->options.context_length - prompt_tokens;
+  const int64_t room = session.options().context_length - prompt_tokens;
   const int64_t limit = std::min(options.max_new_tokens, room);
   Sampler sampler(options);
   Generation generation;
   generation.prompt_tokens = prompt_tokens;
   generation.context_full = limit < options.max_new_tokens;
-  auto state = model->make_state(/*batch_size=*/1, prompt_tokens + limit);
+  session.begin(/*num_sequences=*/1, prompt_tokens + limit);
   auto history = prompt;
-  std::vector<int64_t> input(prompt.begin(), prompt.end());
   auto begin = Clock::now();
   for (int64_t i = 0; i < limit && generation.finish == FinishReason::length; ++i) {
-    auto logits = next_logits(model, state, input);
+    const auto logits =
+        i == 0 ? session.prefill(0, prompt) : session.decode({&history.back(), 1});
     if (i == 0) {
       generation.prefill_seconds = seconds_since(begin);
       begin = Clock::now();
     }
-    const int32_t id = sampler.sample(
-        {logits.mutable_data_ptr<float>(), static_cast<size_t>(logits.numel())}, history);
+    const int32_t id = sampler.sample(logits, history);
     generation.ids.push_back(id);
     history.push_back(id);
-    input = {id};
     if (end_of_text == id && !options.ignore_end_of_text) {
       generation.finish = FinishReason::end_of_text;
     } else if (on_token && !on_token(id)) {
@@ -136,8 +119,21 @@ Generation generate_tokens(
   return generation;
 }
 
-Generator::Generator(DecoderLM model, Tokenizer tokenizer)
-    : model_(std::move(model)), tokenizer_(std::move(tokenizer)) {}
+Generation generate_tokens(
+    const DecoderLM& model,
+    const std::vector<int32_t>& prompt,
+    const SamplerOptions& options,
+    std::optional<int32_t> end_of_text,
+    const TokenCallback& on_token) {
+  const auto session = make_inference_session(model);
+  return generate_tokens(*session, prompt, options, end_of_text, on_token);
+}
+
+Generator::Generator(std::shared_ptr<InferenceSession> session, Tokenizer tokenizer)
+    : session_(std::move(session)), tokenizer_(std::move(tokenizer)) {}
+
+Generator::Generator(const DecoderLM& model, Tokenizer tokenizer)
+    : Generator(make_inference_session(model), std::move(tokenizer)) {}
 
 Generation Generator::generate(
     const std::vector<int32_t>& prompt,
@@ -154,7 +150,7 @@ Generation Generator::generate(
   std::string text;
   TextStream stream(tokenizer_, options, on_text, text);
   auto generation = generate_tokens(
-      model_, ids, options, end_of_text, [&](int32_t id) { return stream.push(id); });
+      *session_, ids, options, end_of_text, [&](int32_t id) { return stream.push(id); });
   stream.finish();
   generation.text = std::move(text);
   return generation;

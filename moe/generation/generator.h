@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,6 +9,7 @@
 
 #include "moe/data/tokenizer/tokenizer.h"
 #include "moe/decoder/decoder_lm.h"
+#include "moe/generation/inference_session.h"
 #include "moe/generation/sampler_options.h"
 
 namespace moe {
@@ -45,7 +47,15 @@ using TokenCallback = std::function<bool(int32_t)>;
 /// of the model's context. Throws `Error` for a prompt that leaves no room for one token, or
 /// ids that the model does not have.
 Generation generate_tokens(
-    DecoderLM model,
+    InferenceSession& session,
+    const std::vector<int32_t>& prompt,
+    const SamplerOptions& options,
+    std::optional<int32_t> end_of_text = std::nullopt,
+    const TokenCallback& on_token = {});
+
+/// The same with a session of its own, made for this one text.
+Generation generate_tokens(
+    const DecoderLM& model,
     const std::vector<int32_t>& prompt,
     const SamplerOptions& options,
     std::optional<int32_t> end_of_text = std::nullopt,
@@ -61,7 +71,9 @@ Generation generate_tokens(
 /// ```
 class Generator {
  public:
-  Generator(DecoderLM model, Tokenizer tokenizer);
+  Generator(std::shared_ptr<InferenceSession> session, Tokenizer tokenizer);
+  /// With float32 weights.
+  Generator(const DecoderLM& model, Tokenizer tokenizer);
 
   /// Writes on from `prompt` as `generate_tokens` does; an empty one begins a document: it
   /// stands for the end-of-text token. Ends before a stop text, too.
@@ -71,7 +83,7 @@ class Generator {
       const TextCallback& on_text = {});
 
  private:
-  DecoderLM model_;
+  std::shared_ptr<InferenceSession> session_;
   Tokenizer tokenizer_;
 };
 

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "moe/kernels/expert_mlp.h"
+#include "moe/kernels/packed_matrix.h"
 
 // Private to moe/kernels; not installed. The float32 path of `expert_mlp` on the CPU:
 //
@@ -48,6 +49,15 @@ ForwardResult forward(
     const ExpertWeights& weights,
     const ExpertForm& form,
     bool keep_preactivations);
+
+/// The forward pass with packed weights, `up` [E · (2F or F), D] and `down` [E · D, F]: weights
+/// that are not float32 are unpacked a few rows at a time, while a tile uses them.
+at::Tensor forward_packed(
+    const at::Tensor& input,
+    const Dispatch& rows,
+    const PackedMatrix& up,
+    const PackedMatrix& down,
+    const ExpertForm& form);
 
 /// Which gradients are asked for, and the gradients: undefined where not asked for.
 struct GradientMask {

@@ -19,24 +19,43 @@ struct ForwardScratch {
         hidden(inputs + sizes.model_dim * kMaxLanes),
         chunk(hidden + sizes.expert_dim * kMaxLanes),
         weights(chunk + 2 * kForwardChunk * kMaxLanes),
-        size(weights + kMaxLanes) {}
+        unpacked(weights + kMaxLanes),
+        size(unpacked + kForwardChunk * std::max(sizes.model_dim, sizes.expert_dim)) {}
 
-  int64_t inputs;  ///< X^T [D, lanes]
-  int64_t hidden;  ///< H^T [F, lanes]
-  int64_t chunk;   ///< P^T of a chunk [2, chunk, lanes], then Y^T of a chunk [chunk, lanes]
-  int64_t weights; ///< row weights [lanes]
+  int64_t inputs;   ///< X^T [D, lanes]
+  int64_t hidden;   ///< H^T [F, lanes]
+  int64_t chunk;    ///< P^T of a chunk [2, chunk, lanes], then Y^T of a chunk [chunk, lanes]
+  int64_t weights;  ///< row weights [lanes]
+  int64_t unpacked; ///< rows of packed weights [chunk, D or F]
   int64_t size;
 };
 
-} // namespace
+/// Rows of a matrix as float32: where they lie, or unpacked into `space`.
+const float* rows_of(const PackedMatrix& matrix, int64_t first, int64_t count, float* space) {
+  if (matrix.type == WeightType::float32) {
+    return static_cast<const float*>(matrix.weights.get()) + first * matrix.stride;
+  }
+  unpack_rows(matrix, first, count, space);
+  return space;
+}
 
-ForwardResult forward(
+/// A view that does not keep the weights alive.
+PackedMatrix borrow(const at::Tensor& weights) {
+  const int64_t columns = weights.size(-1);
+  return view_matrix(
+      {std::shared_ptr<const float>(), weights.const_data_ptr<float>()},
+      weights.numel() / columns,
+      columns);
+}
+
+ForwardResult forward_tiles(
     const at::Tensor& input,
     const Dispatch& rows,
-    const ExpertWeights& weights,
+    const PackedMatrix& up,
+    const PackedMatrix& down,
     const ExpertForm& form,
+    const Sizes& sizes,
     bool keep_preactivations) {
-  const auto sizes = sizes_of(input, rows, weights);
   const auto plan = make_row_tiles(rows.offsets.const_data_ptr<int32_t>(), sizes.experts);
   const auto results = at::empty({sizes.rows, sizes.model_dim}, input.options());
   at::Tensor preactivations;
@@ -48,8 +67,6 @@ ForwardResult forward(
   const float* x = input.const_data_ptr<float>();
   const int32_t* row_token = rows.row_token.const_data_ptr<int32_t>();
   const float* row_weight = rows.row_weight.const_data_ptr<float>();
-  const float* up = weights.up.const_data_ptr<float>();
-  const float* down = weights.down.const_data_ptr<float>();
   float* result = results.mutable_data_ptr<float>();
   const auto dim = sizes.model_dim;
   const auto width = sizes.expert_dim;
@@ -65,7 +82,8 @@ ForwardResult forward(
     gather_transposed(tile, row_token, x, dim, inputs);
     gather_weights(tile, row_weight, lane_weight);
 
-    const float* const tile_up = up + tile.expert * sizes.up_width * dim;
+    float* const unpacked = scratch + layout.unpacked;
+    const int64_t first_up = tile.expert * sizes.up_width;
     float* const tile_kept =
         kept != nullptr ? kept + tile.first_lane * sizes.up_width : nullptr;
     for (int64_t f = 0; f < width; f += kForwardChunk) {
@@ -77,7 +95,7 @@ ForwardResult forward(
             count,
             lanes,
             dim,
-            {tile_up + row * dim, dim},
+            {rows_of(up, first_up + row, count, unpacked), dim},
             {inputs, lanes},
             {to, lanes},
             Store::overwrite);
@@ -89,14 +107,13 @@ ForwardResult forward(
       activation_forward(form, count, lanes, {gate, ungated, lane_weight, hidden + f * lanes});
     }
 
-    const float* const tile_down = down + tile.expert * dim * width;
     for (int64_t d = 0; d < dim; d += kForwardChunk) {
       const auto count = std::min(kForwardChunk, dim - d);
       gemm(
           count,
           lanes,
           width,
-          {tile_down + d * width, width},
+          {rows_of(down, tile.expert * dim + d, count, unpacked), width},
           {hidden, lanes},
           {chunk, lanes},
           Store::overwrite);
@@ -105,6 +122,41 @@ ForwardResult forward(
   };
   run_tasks(static_cast<int64_t>(plan.tiles.size()), layout.size, compute_tile);
   return {combine(results, rows.token_rows), preactivations};
+}
+
+} // namespace
+
+ForwardResult forward(
+    const at::Tensor& input,
+    const Dispatch& rows,
+    const ExpertWeights& weights,
+    const ExpertForm& form,
+    bool keep_preactivations) {
+  return forward_tiles(
+      input,
+      rows,
+      borrow(weights.up),
+      borrow(weights.down),
+      form,
+      sizes_of(input, rows, weights),
+      keep_preactivations);
+}
+
+at::Tensor forward_packed(
+    const at::Tensor& input,
+    const Dispatch& rows,
+    const PackedMatrix& up,
+    const PackedMatrix& down,
+    const ExpertForm& form) {
+  Sizes sizes{};
+  sizes.tokens = input.size(0);
+  sizes.rows = rows.row_token.numel();
+  sizes.experts = rows.offsets.numel() - 1;
+  sizes.model_dim = input.size(1);
+  sizes.expert_dim = down.columns;
+  sizes.up_width = up.rows / sizes.experts;
+  return forward_tiles(input, rows, up, down, form, sizes, /*keep_preactivations=*/false)
+      .output;
 }
 
 } // namespace moe::cpu

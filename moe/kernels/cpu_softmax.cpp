@@ -1,5 +1,8 @@
 #include "moe/kernels/cpu_softmax.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "moe/kernels/cpu_exponential.h"
 
 namespace moe::cpu {
@@ -67,6 +70,44 @@ void exponentiate(
   }
 #endif
   exponentiate_rows(rows, lanes, values, maximum, sum);
+}
+
+#ifdef __x86_64__
+[[gnu::target_clones("default", "avx2", "avx512f")]]
+#endif
+void softmax_row(int64_t size, float* __restrict values) {
+  // Lanes of their own, because the compiler must not reorder sums here.
+  constexpr int64_t kLanes = 16;
+  const int64_t whole = size / kLanes * kLanes;
+  float maxima[kLanes];
+  std::fill_n(maxima, kLanes, values[0]);
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const float value = values[i + lane];
+      maxima[lane] = maxima[lane] > value ? maxima[lane] : value;
+    }
+  }
+  float largest = *std::max_element(maxima, maxima + kLanes);
+  for (int64_t i = whole; i < size; ++i) {
+    largest = std::max(largest, values[i]);
+  }
+  float sums[kLanes] = {};
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const float value = exponential(values[i + lane] - largest);
+      values[i + lane] = value;
+      sums[lane] += value;
+    }
+  }
+  float sum = std::accumulate(sums, sums + kLanes, 0.0F);
+  for (int64_t i = whole; i < size; ++i) {
+    values[i] = exponential(values[i] - largest);
+    sum += values[i];
+  }
+  const float inverse = 1.0F / sum;
+  for (int64_t i = 0; i < size; ++i) {
+    values[i] *= inverse;
+  }
 }
 
 } // namespace moe::cpu

@@ -13,4 +13,7 @@ void raise_maximum(int64_t rows, int64_t lanes, const float* values, float* maxi
 /// exceed `maximum` [lanes], and adds the results up in `sum` [lanes].
 void exponentiate(int64_t rows, int64_t lanes, float* values, const float* maximum, float* sum);
 
+/// Turns `values` [size], at least one, into their softmax.
+void softmax_row(int64_t size, float* values);
+
 } // namespace moe::cpu

@@ -167,6 +167,24 @@ torch::Tensor KeyValueCache::values() const {
   return values_.slice(/*dim=*/2, 0, length_);
 }
 
+float* KeyValueCache::key_memory() {
+  return keys_.mutable_data_ptr<float>();
+}
+
+float* KeyValueCache::value_memory() {
+  return values_.mutable_data_ptr<float>();
+}
+
+void KeyValueCache::advance(int64_t tokens) {
+  TORCH_CHECK(
+      length_ + tokens <= keys_.size(2),
+      "KeyValueCache: ",
+      length_ + tokens,
+      " tokens do not fit into a cache made for ",
+      keys_.size(2));
+  length_ += tokens;
+}
+
 CausalSelfAttentionOptions::CausalSelfAttentionOptions(int64_t model_dim, int64_t num_heads)
     : model_dim_(model_dim),
       num_heads_(num_heads),

@@ -59,6 +59,12 @@ class KeyValueCache : public MixerState {
     return length_;
   }
 
+  /// For kernels that write keys and values themselves: the memory of all of them, float32
+  /// [B, Hkv, capacity, head_dim], and to say that there are `tokens` more.
+  float* key_memory();
+  float* value_memory();
+  void advance(int64_t tokens);
+
  private:
   torch::Tensor keys_;   // [B, Hkv, capacity, head_dim]
   torch::Tensor values_; // [B, Hkv, capacity, head_dim]

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "moe/decoder/decoder_lm.h"
+#include "moe/kernels/packed_matrix.h"
+
+namespace moe {
+
+/// A model that writes: its weights in the form in which tokens are computed fastest, and the
+/// keys and values of a few sequences.
+///
+/// Example:
+/// ```
+/// auto session = make_inference_session(model, WeightType::int8);
+/// session->begin(/*num_sequences=*/1, /*capacity=*/512);
+/// std::span<const float> logits = session->prefill(/*sequence=*/0, prompt);  // [V]
+/// std::span<const float> next = session->decode(ids);                        // [sequences, V]
+/// ```
+class InferenceSession {
+ public:
+  virtual ~InferenceSession() = default;
+
+  /// Forgets all sequences and makes room for others of up to `capacity` tokens each.
+  virtual void begin(int64_t num_sequences, int64_t capacity) = 0;
+
+  /// Takes in tokens of one sequence, at least one. The logits [V] of the token after them,
+  /// valid until the next call; they may be overwritten.
+  virtual std::span<float> prefill(int64_t sequence, std::span<const int32_t> ids) = 0;
+
+  /// Takes in one token per sequence. Logits [sequences, V], as above.
+  virtual std::span<float> decode(std::span<const int32_t> ids) = 0;
+
+  /// How tokens are computed, in words, such as "packed float32 weights" or "modules
+  /// (expert_bias)".
+  virtual std::string description() const = 0;
+
+  /// Bytes of weights, all and those that the next token is computed with.
+  virtual int64_t weight_bytes() const = 0;
+  virtual int64_t active_weight_bytes() const = 0;
+
+  virtual const DecoderOptions& options() const = 0;
+};
+
+/// Packed weights and a token loop without tensors for the decoder's plain form on the CPU in
+/// float32; the modules themselves for everything else. Throws `Error` for weights of another
+/// type where the model cannot be packed.
+std::unique_ptr<InferenceSession> make_inference_session(
+    const DecoderLM& model, WeightType weights = WeightType::float32);
+
+} // namespace moe

@@ -1,0 +1,62 @@
+#include "moe/generation/module_session.h"
+
+#include <algorithm>
+
+namespace moe {
+
+ModuleSession::ModuleSession(DecoderLM model, std::string reason)
+    : model_(std::move(model)), reason_(std::move(reason)) {
+  model_->eval();
+}
+
+void ModuleSession::begin(int64_t num_sequences, int64_t capacity) {
+  const torch::InferenceMode inference;
+  sequences_.clear();
+  for (int64_t i = 0; i < num_sequences; ++i) {
+    sequences_.push_back(model_->make_state(/*batch_size=*/1, capacity));
+  }
+  logits_.resize(static_cast<size_t>(num_sequences * model_->options.vocab_size));
+}
+
+std::span<float> ModuleSession::prefill(int64_t sequence, std::span<const int32_t> ids) {
+  const torch::InferenceMode inference;
+  std::vector<int64_t> wide(ids.begin(), ids.end());
+  const auto input =
+      torch::from_blob(wide.data(), {1, static_cast<int64_t>(wide.size())}, torch::kInt64)
+          .to(model_->embedding->weight.device());
+  const auto hidden = model_->forward(input, sequences_.at(sequence)).hidden; // [1, S, D]
+  const auto logits = model_->logits(hidden.select(1, -1))
+                          .squeeze(0)
+                          .to(torch::kCPU, torch::kFloat32)
+                          .contiguous(); // [V]
+  float* const out = logits_.data() + sequence * logits.numel();
+  std::copy_n(logits.const_data_ptr<float>(), logits.numel(), out);
+  return {out, static_cast<size_t>(logits.numel())};
+}
+
+std::span<float> ModuleSession::decode(std::span<const int32_t> ids) {
+  for (size_t i = 0; i < ids.size(); ++i) {
+    prefill(static_cast<int64_t>(i), ids.subspan(i, 1));
+  }
+  return {logits_.data(), ids.size() * static_cast<size_t>(model_->options.vocab_size)};
+}
+
+std::string ModuleSession::description() const {
+  return "modules (" + reason_ + ")";
+}
+
+int64_t ModuleSession::weight_bytes() const {
+  const auto count = count_parameters(model_->options);
+  return count.total * model_->embedding->weight.element_size();
+}
+
+int64_t ModuleSession::active_weight_bytes() const {
+  const auto count = count_parameters(model_->options);
+  return count.active * model_->embedding->weight.element_size();
+}
+
+const DecoderOptions& ModuleSession::options() const {
+  return model_->options;
+}
+
+} // namespace moe

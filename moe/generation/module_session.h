@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "moe/generation/inference_session.h"
+
+namespace moe {
+
+/// Computes tokens with the modules, whatever their form, type and device.
+class ModuleSession : public InferenceSession {
+ public:
+  /// `reason` says why the modules are taken, for the description.
+  ModuleSession(DecoderLM model, std::string reason);
+
+  void begin(int64_t num_sequences, int64_t capacity) override;
+  std::span<float> prefill(int64_t sequence, std::span<const int32_t> ids) override;
+  std::span<float> decode(std::span<const int32_t> ids) override;
+  std::string description() const override;
+  int64_t weight_bytes() const override;
+  int64_t active_weight_bytes() const override;
+  const DecoderOptions& options() const override;
+
+ private:
+  DecoderLM model_;
+  std::string reason_;
+  std::vector<DecoderState> sequences_;
+  std::vector<float> logits_; // [sequences, V]
+};
+
+} // namespace moe

@@ -1,0 +1,144 @@
+#include "moe/generation/packed_session.h"
+
+#include "moe/layers/causal_self_attention.h"
+
+namespace moe {
+namespace {
+
+// Prompts up to this length take the token loop: a pass through the blocks costs more.
+constexpr size_t kShortPrompt = 8;
+
+} // namespace
+
+PackedSession::PackedSession(const DecoderLM& model, WeightType weights)
+    : packed_(pack_decoder(model, weights)), feed_forward_(packed_.options) {
+  if (weights == WeightType::float32) {
+    model_ = model;
+    return;
+  }
+  auto attention_only = packed_.options;
+  attention_only.num_experts = 0;
+  attention_only.dense_dim = 1;
+  block_ = DecoderBlock(attention_only, /*layer=*/0);
+}
+
+void PackedSession::begin(int64_t num_sequences, int64_t capacity) {
+  const torch::InferenceMode inference;
+  auto& mixer =
+      model_.is_empty() ? block_->mixer() : model_->layers->at<DecoderBlockImpl>(0).mixer();
+  const bool same = loop_.has_value() && capacity == capacity_ &&
+                    num_sequences == static_cast<int64_t>(sequences_.size());
+  sequences_.clear();
+  for (int64_t i = 0; i < num_sequences; ++i) {
+    auto& sequence = sequences_.emplace_back();
+    for (int64_t layer = 0; layer < packed_.options.num_layers; ++layer) {
+      auto state = mixer.make_state(/*batch_size=*/1, capacity);
+      auto& cache = dynamic_cast<KeyValueCache&>(*state);
+      sequence.caches.push_back({cache.key_memory(), cache.value_memory()});
+      sequence.states.push_back(std::move(state));
+    }
+  }
+  if (!same) {
+    loop_.emplace(packed_, num_sequences, capacity);
+  }
+  capacity_ = capacity;
+  logits_.resize(static_cast<size_t>(num_sequences * packed_.options.vocab_size));
+}
+
+/// A block with the norms and the attention of a layer.
+DecoderBlockImpl& PackedSession::attention_block(int64_t layer) {
+  if (!model_.is_empty()) {
+    return model_->layers->at<DecoderBlockImpl>(static_cast<size_t>(layer));
+  }
+  unpack_attention(packed_.layers[static_cast<size_t>(layer)], *block_);
+  return *block_;
+}
+
+NextToken PackedSession::next_token(Sequence& sequence, int32_t id) {
+  TORCH_CHECK(
+      sequence.length < capacity_,
+      "InferenceSession: no room for a token after ",
+      sequence.length,
+      " of ",
+      capacity_);
+  for (auto& state : sequence.states) {
+    dynamic_cast<KeyValueCache&>(*state).advance(1);
+  }
+  return {id, sequence.length++, capacity_, sequence.caches.data()};
+}
+
+std::span<float> PackedSession::prefill(int64_t index, std::span<const int32_t> ids) {
+  auto& sequence = sequences_.at(static_cast<size_t>(index));
+  const auto vocab = static_cast<size_t>(packed_.options.vocab_size);
+  float* const logits = logits_.data() + static_cast<size_t>(index) * vocab;
+  if (ids.size() > kShortPrompt) {
+    prefill_by_blocks(sequence, ids, logits);
+    return {logits, vocab};
+  }
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const NextToken token = next_token(sequence, ids[i]);
+    loop_->run({&token, 1}, i + 1 == ids.size() ? logits : nullptr);
+  }
+  return {logits, vocab};
+}
+
+void PackedSession::prefill_by_blocks(
+    Sequence& sequence, std::span<const int32_t> ids, float* logits) {
+  const torch::InferenceMode inference;
+  const auto length = static_cast<int64_t>(ids.size());
+  const int64_t dim = packed_.options.model_dim;
+  SequenceContext context;
+  context.rotary = rotary_table(
+      sequence.length,
+      length,
+      resolved_head_dim(packed_.options),
+      packed_.options.rope_theta,
+      torch::TensorOptions(torch::kFloat32));
+  auto hidden = torch::empty({1, length, dim});
+  for (int64_t i = 0; i < length; ++i) {
+    unpack_rows(packed_.embedding, ids[i], 1, hidden.mutable_data_ptr<float>() + i * dim);
+  }
+  for (int64_t layer = 0; layer < packed_.options.num_layers; ++layer) {
+    auto& block = attention_block(layer);
+    context.state = sequence.states[static_cast<size_t>(layer)].get();
+    hidden = hidden + block.mixer().mix(block.attention_norm(hidden), context);
+    const auto normed = block.feed_forward_norm(hidden).view({length, dim});
+    hidden = hidden + feed_forward_.forward(packed_.layers[static_cast<size_t>(layer)], normed);
+  }
+  sequence.length += length;
+  loop_->head(hidden.select(1, -1).contiguous().const_data_ptr<float>(), logits);
+}
+
+std::span<float> PackedSession::decode(std::span<const int32_t> ids) {
+  TORCH_CHECK(
+      ids.size() == sequences_.size(),
+      "InferenceSession: ",
+      ids.size(),
+      " tokens for ",
+      sequences_.size(),
+      " sequences");
+  std::vector<NextToken> tokens;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    tokens.push_back(next_token(sequences_[i], ids[i]));
+  }
+  loop_->run(tokens, logits_.data());
+  return {logits_.data(), logits_.size()};
+}
+
+std::string PackedSession::description() const {
+  return "packed " + std::string(weight_type_name(packed_.type)) + " weights";
+}
+
+int64_t PackedSession::weight_bytes() const {
+  return packed_.bytes();
+}
+
+int64_t PackedSession::active_weight_bytes() const {
+  return packed_.active_bytes();
+}
+
+const DecoderOptions& PackedSession::options() const {
+  return packed_.options;
+}
+
+} // namespace moe

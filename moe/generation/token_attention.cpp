@@ -1,0 +1,105 @@
+#include <cmath>
+
+#include "moe/generation/token_work_internal.h"
+#include "moe/kernels/attend_row.h"
+#include "moe/kernels/cpu_norm.h"
+
+namespace moe::token_loop {
+
+void Work::run_attention(size_t layer, std::span<const NextToken> tokens, Scratch& own) {
+  const auto& weights = model.layers[layer];
+  const auto count = static_cast<int64_t>(tokens.size());
+  const auto norm = 2 * static_cast<int64_t>(layer);
+  const int64_t rows = panel_rows(weights.qkv.row_bytes(), sizes.qkv_dim);
+  counters.run(
+      stage_of(layer, project),
+      ceil_div(sizes.qkv_dim, rows),
+      [&] { normalize(norm, count, own); },
+      [&](int64_t task) {
+        const auto panel = panel_of(task, rows, sizes.qkv_dim);
+        for (int64_t t = 0; t < count; ++t) {
+          float* const out = qkv.at(t) + panel.first;
+          multiply_rows(weights.qkv, panel.first, panel.count, own.normed[t], out);
+          for (int64_t i = 0; i < panel.count && !weights.qkv_bias.empty(); ++i) {
+            out[i] += weights.qkv_bias[panel.first + i];
+          }
+        }
+      });
+  counters.run(
+      stage_of(layer, attend),
+      count * sizes.kv_heads,
+      [] {},
+      [&](int64_t task) {
+        const int64_t t = task / sizes.kv_heads;
+        attend_head(tokens[t], t, layer, task % sizes.kv_heads, own);
+      });
+  const int64_t out_rows = panel_rows(weights.o.row_bytes(), sizes.options.model_dim);
+  counters.run(
+      stage_of(layer, attention_output),
+      ceil_div(sizes.options.model_dim, out_rows),
+      [&] {
+        for (int64_t t = 0; t < count; ++t) {
+          own.attended.pack_from(t, model.type, attended.at(t), sizes.query_dim);
+        }
+      },
+      [&](int64_t task) {
+        const auto panel = panel_of(task, out_rows, sizes.options.model_dim);
+        for (int64_t t = 0; t < count; ++t) {
+          float* const to = residual.at(t) + panel.first;
+          multiply_rows(
+              weights.o, panel.first, panel.count, own.attended[t], own.result.data());
+          for (int64_t i = 0; i < panel.count; ++i) {
+            const float bias = weights.o_bias.empty() ? 0.0F : weights.o_bias[panel.first + i];
+            to[i] += own.result[i] + bias;
+          }
+        }
+      });
+}
+
+/// The query heads of one key and value head: normed, turned, cached, attended.
+void Work::attend_head(
+    const NextToken& token, int64_t t, size_t layer, int64_t head, Scratch& own) {
+  const auto& weights = model.layers[layer];
+  const int64_t dim = sizes.head_dim;
+  const int64_t group = sizes.options.num_heads / sizes.kv_heads;
+  const cpu::HeadShape shape{group, 1, dim};
+  // The group's queries, its key and its value lie apart in the projection.
+  const float* const projected = qkv.at(t);
+  float* const gathered = own.gathered.data();
+  float* const queries = gathered + shape.width();
+  const float* const keys = projected + sizes.query_dim + head * dim;
+  std::copy_n(projected + head * group * dim, group * dim, gathered);
+  std::copy_n(keys, dim, gathered + group * dim);
+  std::copy_n(keys + sizes.kv_heads * dim, dim, gathered + (group + 1) * dim);
+  float* const cached_keys = token.layers[layer].keys + head * token.capacity * dim;
+  float* const cached_values = token.layers[layer].values + head * token.capacity * dim;
+  cpu::turn_heads(
+      1,
+      token.position,
+      shape,
+      {weights.q_norm.empty() ? nullptr : weights.q_norm.data(),
+       weights.k_norm.empty() ? nullptr : weights.k_norm.data(),
+       static_cast<float>(sizes.options.norm_epsilon),
+       cos.data(),
+       sin.data()},
+      {gathered,
+       queries,
+       cached_keys + token.position * dim,
+       cached_values + token.position * dim,
+       own.roots.data()});
+  const int64_t window = sizes.options.sliding_window;
+  const int64_t first = window > 0 ? std::max<int64_t>(0, token.position - window + 1) : 0;
+  for (int64_t query = 0; query < group; ++query) {
+    attend_row(
+        token.position - first + 1,
+        dim,
+        1.0F / std::sqrt(static_cast<float>(dim)),
+        queries + query * dim,
+        cached_keys + first * dim,
+        cached_values + first * dim,
+        own.scores.data(),
+        attended.at(t) + (head * group + query) * dim);
+  }
+}
+
+} // namespace moe::token_loop

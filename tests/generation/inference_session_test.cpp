@@ -1,0 +1,213 @@
+#include "moe/generation/inference_session.h"
+
+#include "moe/generation/packed_decoder.h"
+#include "tests/support/tensor_matchers.h"
+#include "tests/support/tiny_decoder.h"
+
+using namespace moe;
+using namespace moe::testing;
+
+namespace {
+
+/// A model whose weights are not small: its logits tell mistakes from rounding.
+DecoderLM lively_model(const DecoderOptions& options) {
+  torch::manual_seed(3);
+  DecoderLM model(options);
+  const torch::NoGradGuard no_grad;
+  for (auto& parameter : model->parameters()) {
+    parameter.add_(torch::randn_like(parameter) * 0.2);
+  }
+  return model;
+}
+
+std::vector<int32_t> some_ids(int64_t count, int64_t vocab_size) {
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < count; ++i) {
+    ids.push_back(static_cast<int32_t>((i * i * 7 + i * 3 + 1) % vocab_size));
+  }
+  return ids;
+}
+
+/// Logits [S, V] of the modules, without a cache.
+torch::Tensor module_logits(DecoderLM& model, const std::vector<int32_t>& ids) {
+  const torch::NoGradGuard no_grad;
+  const auto input = torch::tensor(std::vector<int64_t>(ids.begin(), ids.end())).unsqueeze(0);
+  return model->logits(model->forward(input).hidden)[0];
+}
+
+torch::Tensor copy_of(std::span<const float> logits) {
+  return torch::tensor(std::vector<float>(logits.begin(), logits.end()));
+}
+
+/// Replaces the weights of all matrices by what `type` keeps of them; norms and routers keep
+/// all.
+void round_weights(DecoderLM& model, WeightType type) {
+  const torch::NoGradGuard no_grad;
+  for (auto& item : model->named_parameters()) {
+    auto& weight = item.value();
+    const bool stays = item.key().find("norm") != std::string::npos ||
+                       item.key().find("router") != std::string::npos ||
+                       item.key().find("shared_expert_gate") != std::string::npos ||
+                       item.key().find("bias") != std::string::npos;
+    if (!stays) {
+      const int64_t columns = weight.size(-1);
+      const int64_t rows = weight.numel() / columns;
+      const auto packed = pack_matrix(weight.const_data_ptr<float>(), rows, columns, type);
+      unpack_rows(packed, 0, rows, weight.mutable_data_ptr<float>());
+    }
+  }
+}
+
+std::vector<DecoderOptions> packed_forms() {
+  std::vector<DecoderOptions> forms;
+  forms.push_back(tiny_decoder());
+  auto grouped = tiny_decoder();
+  grouped.num_kv_heads = 1;
+  grouped.qk_norm = false;
+  grouped.attention_bias = true;
+  grouped.sliding_window = 5;
+  grouped.tie_embeddings = true;
+  forms.push_back(grouped);
+  auto shared = tiny_decoder();
+  shared.shared_expert_dim = 24;
+  shared.shared_expert_gate = true;
+  shared.dense_layers = {0};
+  shared.dense_dim = 40;
+  shared.normalize_weights = false;
+  shared.routed_scaling_factor = 1.7;
+  forms.push_back(shared);
+  auto ungated = tiny_decoder();
+  ungated.gated = false;
+  ungated.activation = "relu_squared";
+  ungated.shared_expert_dim = 72;
+  ungated.experts_per_token = ungated.num_experts;
+  forms.push_back(ungated);
+  return forms;
+}
+
+} // namespace
+
+TEST_CASE("packed session: the logits of the modules, token by token", "[generation]") {
+  for (const auto& options : packed_forms()) {
+    for (const auto type : {WeightType::float32, WeightType::bfloat16, WeightType::int8}) {
+      CAPTURE(weight_type_name(type), options.num_kv_heads, options.shared_expert_dim);
+      auto model = lively_model(options);
+      const auto session = make_inference_session(model, type);
+      CHECK(
+          session->description() ==
+          "packed " + std::string(weight_type_name(type)) + " weights");
+      round_weights(model, type);
+      const auto ids = some_ids(40, options.vocab_size);
+      const auto expected = module_logits(model, ids); // [S, V]
+      // The vector of int8 products has 15 bits.
+      const double tolerance = type == WeightType::int8 ? 1e-3 : 2e-5;
+      for (const int64_t prompt : {1, 5, 30}) {
+        session->begin(1, 48);
+        const auto first = session->prefill(0, {ids.data(), static_cast<size_t>(prompt)});
+        CHECK(relative_error(copy_of(first), expected[prompt - 1]) < tolerance);
+        for (int64_t i = prompt; i < 40; ++i) {
+          const auto logits = session->decode({&ids[i], 1});
+          CAPTURE(prompt, i);
+          CHECK(relative_error(copy_of(logits), expected[i]) < tolerance);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("packed session: sequences of different lengths at once", "[generation]") {
+  const auto options = packed_forms()[2];
+  auto model = lively_model(options);
+  const auto session = make_inference_session(model);
+  session->begin(/*num_sequences=*/4, /*capacity=*/48);
+  std::vector<std::vector<int32_t>> texts;
+  for (int64_t i = 0; i < 4; ++i) {
+    auto ids = some_ids(3 + 6 * i, options.vocab_size);
+    ids[0] = static_cast<int32_t>(i);
+    session->prefill(i, ids);
+    texts.push_back(ids);
+  }
+  for (int step = 0; step < 5; ++step) {
+    std::vector<int32_t> next;
+    for (auto& text : texts) {
+      text.push_back((text.back() * 5 + step) % static_cast<int32_t>(options.vocab_size));
+      next.push_back(text.back());
+    }
+    const auto logits = copy_of(session->decode(next)).view({4, -1});
+    for (int64_t i = 0; i < 4; ++i) {
+      CAPTURE(step, i);
+      CHECK(relative_error(logits[i], module_logits(model, texts[i])[-1]) < 2e-5);
+    }
+  }
+}
+
+TEST_CASE("packed session: prompts that continue a sequence, long and short", "[generation]") {
+  auto model = lively_model(tiny_decoder());
+  const auto session = make_inference_session(model, WeightType::bfloat16);
+  round_weights(model, WeightType::bfloat16);
+  const auto ids = some_ids(44, model->options.vocab_size);
+  session->begin(1, 48);
+  session->prefill(0, {ids.data(), 12});
+  session->prefill(0, {ids.data() + 12, 20});
+  const auto logits = session->prefill(0, {ids.data() + 32, 3});
+  CHECK(
+      relative_error(
+          copy_of(logits), module_logits(model, {ids.begin(), ids.begin() + 35})[-1]) < 2e-5);
+  session->prefill(0, {ids.data() + 35, 9});
+  session->decode({ids.data(), 1});
+  session->decode({ids.data(), 1});
+  session->decode({ids.data(), 1});
+  session->decode({ids.data(), 1});
+  CHECK_THROWS_WITH(session->decode({ids.data(), 1}), ContainsSubstring("no room"));
+}
+
+TEST_CASE("make_inference_session: modules for what is not packed", "[generation]") {
+  auto options = tiny_decoder();
+  options.expert_bias = true;
+  auto model = lively_model(options);
+  const auto session = make_inference_session(model);
+  CHECK(session->description() == "modules (expert_bias)");
+  const auto ids = some_ids(20, options.vocab_size);
+  session->begin(1, 48);
+  session->prefill(0, {ids.data(), 19});
+  const auto logits = session->decode({&ids[19], 1});
+  CHECK(relative_error(copy_of(logits), module_logits(model, ids)[-1]) < 1e-5);
+  REQUIRE_THROWS_WITH(
+      make_inference_session(model, WeightType::int8),
+      ContainsSubstring("int8") && ContainsSubstring("expert_bias"));
+}
+
+TEST_CASE("packed session: weights that are read for a token", "[generation]") {
+  auto options = tiny_decoder();
+  options.model_dim = 128; // rows of int8 are padded to 64
+  options.expert_dim = 64;
+  options.dense_dim = 64;
+  const DecoderLM model(options);
+  const auto session = make_inference_session(model);
+  const auto count = count_parameters(options);
+  CHECK(session->weight_bytes() < count.total * 4);
+  CHECK(session->weight_bytes() > count.total * 4 * 9 / 10); // all but norms
+  CHECK(session->active_weight_bytes() < session->weight_bytes());
+  const auto small = make_inference_session(model, WeightType::int8);
+  CHECK(small->weight_bytes() < session->weight_bytes() * 3 / 10);
+}
+
+TEST_CASE("packed session: the same bits for any number of threads", "[generation][threads]") {
+  const auto options = packed_forms()[2];
+  auto model = lively_model(options);
+  const auto ids = some_ids(20, options.vocab_size);
+  const int threads = at::get_num_threads();
+  std::vector<torch::Tensor> results;
+  for (const int count : {1, 2, 3}) {
+    at::set_num_threads(count);
+    const auto session = make_inference_session(model, WeightType::int8);
+    session->begin(1, 48);
+    for (const int32_t& id : ids) {
+      session->prefill(0, {&id, 1});
+    }
+    results.push_back(copy_of(session->decode({ids.data(), 1})));
+  }
+  at::set_num_threads(threads);
+  CHECK(torch::equal(results[0], results[1]));
+  CHECK(torch::equal(results[0], results[2]));
+}
