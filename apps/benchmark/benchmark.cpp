@@ -133,11 +133,15 @@ std::vector<Measurement> measure(
 
 std::string results_json(const Machine& machine, const std::vector<Measurement>& results) {
   nlohmann::ordered_json object;
+  nlohmann::ordered_json read_rates;
+  for (const auto& level : machine.read_levels) {
+    read_rates[level.name] = level.gb_per_s;
+  }
   object["machine"] = {
       {"cpu", machine.cpu},
       {"threads", machine.threads},
       {"matmul_gflops", machine.matmul_gflops},
-      {"read_gb_per_s", {{"memory", machine.read_gb_per_s}}},
+      {"read_gb_per_s", read_rates},
       {"copy_gb_per_s", machine.copy_gb_per_s}};
   object["results"] = nlohmann::ordered_json::array();
   for (const auto& result : results) {
@@ -154,12 +158,15 @@ std::string results_json(const Machine& machine, const std::vector<Measurement>&
 
 std::string results_table(const Machine& machine, const std::vector<Measurement>& results) {
   std::string table = fmt::format(
-      "{}, {} threads: at::mm {:.0f} GFLOP/s, memory {:.1f} GB/s read, {:.1f} GB/s copied\n",
+      "{}, {} threads: at::mm {:.0f} GFLOP/s; {:.1f} GB/s copied; GB/s read:",
       machine.cpu,
       machine.threads,
       machine.matmul_gflops,
-      machine.read_gb_per_s,
       machine.copy_gb_per_s);
+  for (const auto& level : machine.read_levels) {
+    table += fmt::format(" {} {:.0f}", level.name, level.gb_per_s);
+  }
+  table += "\n";
   for (const auto& result : results) {
     const bool bytes = result.unit == "bytes";
     table += fmt::format(

@@ -23,12 +23,6 @@ std::string cpu_name() {
   return "unknown";
 }
 
-double read_rate() {
-  const auto data = torch::ones({64 << 20}); // 256 MiB
-  const auto timing = time_runs(/*repetitions=*/8, [&] { data.sum(); });
-  return static_cast<double>(data.nbytes()) / timing.best / 1e9;
-}
-
 double copy_rate() {
   const auto from = torch::ones({64 << 20}); // 256 MiB
   auto to = torch::empty_like(from);
@@ -77,7 +71,7 @@ double matmul_rate() {
 
 Machine measure_machine(int64_t threads) {
   const torch::NoGradGuard no_grad;
-  return {cpu_name(), threads, matmul_rate(), read_rate(), copy_rate()};
+  return {cpu_name(), threads, matmul_rate(), measure_memory_levels(threads), copy_rate()};
 }
 
 int64_t resident_bytes() {

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "apps/benchmark/memory_levels.h"
+
 namespace moe {
 
 /// One figure of the benchmark.
@@ -35,8 +37,8 @@ struct Machine {
   int64_t threads = 0;
   /// Best rate of float32 at::mm on square matrices of 2048.
   double matmul_gflops = 0.0;
-  /// Best rate of reading 256 MiB, far more than the caches hold, in GB/s.
-  double read_gb_per_s = 0.0;
+  /// Rates of reading, in GB/s, by the level that is read from.
+  std::vector<MemoryLevel> read_levels;
   /// Best rate of copying 256 MiB, in GB/s read and written together.
   double copy_gb_per_s = 0.0;
 };
