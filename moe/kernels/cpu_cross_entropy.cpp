@@ -31,8 +31,8 @@ namespace moe::cpu {
 namespace {
 
 constexpr int64_t kVocabularyChunk = 256;
-constexpr int64_t kPanelRows = 128;
-constexpr int64_t kPanelColumns = 128;
+constexpr int64_t kHeadPanelRows = 128;
+constexpr int64_t kHeadPanelColumns = 128;
 
 /// Logits of a tile: at most about 4 MiB, so that those of all threads fit the last cache.
 int64_t tile_lanes(int64_t vocab_size) {
@@ -79,7 +79,7 @@ struct Tile {
   float* losses;          ///< [rows]
   float* logits;          ///< [V, lanes]: E^T afterwards
   float* inputs_gradient; ///< [rows, D]; null without gradients
-  float* scaled_inputs;   ///< columns by panels, each [lanes, up to kPanelColumns]
+  float* scaled_inputs;   ///< columns by panels, each [lanes, up to kHeadPanelColumns]
 };
 
 /// What a thread works in.
@@ -130,8 +130,8 @@ void scale_rows(const Head& head, const Tile& tile, const float* gradient, const
     const bool is_row = i < tile.rows;
     const float factor = is_row ? tile.weights[i] / sum[i] : 0.0F;
     const float* const input = tile.inputs + (is_row ? i : 0) * head.dim;
-    for (int64_t d = 0; d < head.dim; d += kPanelColumns) {
-      const auto count = std::min(kPanelColumns, head.dim - d);
+    for (int64_t d = 0; d < head.dim; d += kHeadPanelColumns) {
+      const auto count = std::min(kHeadPanelColumns, head.dim - d);
       float* const to = tile.scaled_inputs + d * tile.lanes + i * count;
       for (int64_t j = 0; j < count; ++j) {
         to[j] = factor * input[d + j];
@@ -197,8 +197,8 @@ void add_panel(
     float* gradient) {
   auto store = is_first_block ? Store::overwrite : Store::add;
   for (const Tile& tile : tiles) {
-    for (int64_t d = 0; d < head.dim; d += kPanelColumns) {
-      const auto columns = std::min(kPanelColumns, head.dim - d);
+    for (int64_t d = 0; d < head.dim; d += kHeadPanelColumns) {
+      const auto columns = std::min(kHeadPanelColumns, head.dim - d);
       gemm(
           count,
           columns,
@@ -282,7 +282,7 @@ CrossEntropy cross_entropy(
     }
     return tile;
   };
-  const auto num_panels = (vocab_size + kPanelRows - 1) / kPanelRows;
+  const auto num_panels = (vocab_size + kHeadPanelRows - 1) / kHeadPanelRows;
   for (int64_t begin = 0; begin < num_rows; begin += per_block * lanes) {
     std::vector<Tile> tiles;
     for (int64_t row = begin; row < std::min(num_rows, begin + per_block * lanes);
@@ -298,8 +298,8 @@ CrossEntropy cross_entropy(
     }
     float* const gradient = result.head_gradient.mutable_data_ptr<float>();
     run_tasks(num_panels, /*scratch_size=*/0, [&](int64_t panel, float*) {
-      const auto first = panel * kPanelRows;
-      const auto count = std::min(kPanelRows, vocab_size - first);
+      const auto first = panel * kHeadPanelRows;
+      const auto count = std::min(kHeadPanelRows, vocab_size - first);
       add_panel(weights_of_head, tiles, first, count, begin == 0, gradient);
     });
   }

@@ -16,4 +16,26 @@ void exponentiate(int64_t rows, int64_t lanes, float* values, const float* maxim
 /// Turns `values` [size], at least one, into their softmax.
 void softmax_row(int64_t size, float* values);
 
+/// Sums of e^(value − old maximum), and what they weighted, become sums of e^(value − maximum):
+/// multiplies `sum` [lanes] and `weighted` [rows, lanes] by e^(old − new). `old_maximum` is
+/// written over.
+void rescale(
+    int64_t rows,
+    int64_t lanes,
+    const float* maximum,
+    float* old_maximum,
+    float* sum,
+    float* weighted);
+
+/// The derivative of a softmax whose lane i has `log_sum`[i] as the logarithm of its sum and
+/// `product`[i] as the sum of probability · gradient. Puts the probabilities in place of
+/// `scores` and the gradients of the scores in place of `gradients`, both [rows, lanes].
+void softmax_gradient(
+    int64_t rows,
+    int64_t lanes,
+    const float* log_sum,
+    const float* product,
+    float* scores,
+    float* gradients);
+
 } // namespace moe::cpu

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "moe/kernels/attention.h"
+
 namespace moe {
 namespace {
 
@@ -74,6 +76,10 @@ torch::Tensor attend_within_documents(
       documents.starts.size(),
       " rows for a batch of ",
       queries.size(0));
+  const AttentionForm form{sliding_window, /*scale=*/0.0, /*sinks=*/{}, documents.starts};
+  if (can_fuse_attention(queries, keys, values, form)) {
+    return fused_attention(queries, keys, values, form);
+  }
   std::vector<torch::Tensor> rows;
   for (int64_t b = 0; b < queries.size(0); ++b) {
     const auto& starts = documents.starts[b];
@@ -113,6 +119,10 @@ torch::Tensor causal_attention(
     const torch::Tensor& keys,
     const torch::Tensor& values,
     int64_t sliding_window) {
+  const AttentionForm form{sliding_window, /*scale=*/0.0, /*sinks=*/{}, {}};
+  if (can_fuse_attention(queries, keys, values, form)) {
+    return fused_attention(queries, keys, values, form);
+  }
   const int64_t length = queries.size(2);
   if (sliding_window == 0 || sliding_window >= length) {
     return attend(queries, keys, values, std::nullopt, /*is_causal=*/true);
