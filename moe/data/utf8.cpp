@@ -57,6 +57,16 @@ Utf8Step next_utf8(std::string_view text) {
   return {code_point, length, true};
 }
 
+Utf8Step last_utf8(std::string_view text) {
+  size_t begin = text.size() - 1;
+  while (begin > 0 && text.size() - begin < 4 &&
+         (static_cast<uint8_t>(text[begin]) & 0xC0) == 0x80) {
+    --begin;
+  }
+  const auto step = next_utf8(text.substr(begin));
+  return begin + step.length == text.size() ? step : Utf8Step{0xFFFD, 1, false};
+}
+
 size_t valid_utf8_prefix(std::string_view text) {
   size_t position = 0;
   while (position < text.size()) {

@@ -18,6 +18,10 @@ struct Utf8Step {
 /// surrogates and values past U+10FFFF are invalid, as Unicode says.
 Utf8Step next_utf8(std::string_view text);
 
+/// Reads the character at the end of `text`, which must not be empty; where there is none, the
+/// last byte is invalid.
+Utf8Step last_utf8(std::string_view text);
+
 /// Bytes at the beginning of `text` that are valid UTF-8.
 size_t valid_utf8_prefix(std::string_view text);
 

@@ -79,3 +79,13 @@ TEST_CASE("incomplete_utf8_suffix counts bytes that may become a character", "[d
   CAPTURE(text);
   CHECK(incomplete_utf8_suffix(text) == length);
 }
+
+TEST_CASE("last_utf8 reads backwards", "[data]") {
+  CHECK(last_utf8("a").code_point == U'a');
+  CHECK(last_utf8("xé").code_point == U'é');
+  CHECK(last_utf8("x世").length == 3);
+  CHECK(last_utf8("😀").code_point == U'😀');
+  CHECK_FALSE(last_utf8("x\xE4\xB8").valid);
+  CHECK_FALSE(last_utf8("é\x80").valid);
+  CHECK(last_utf8("\x80\x80\x80\x80\x80").length == 1);
+}

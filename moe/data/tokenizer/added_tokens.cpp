@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "moe/data/tokenizer/unicode_classes.h"
+#include "moe/data/utf8.h"
+
 namespace moe {
 
 AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens)
@@ -16,16 +19,54 @@ AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens)
 
 AddedTokenFinder::Match AddedTokenFinder::find(std::string_view text, size_t from) const {
   if (tokens_.empty()) {
-    return {text.size(), nullptr};
+    return {};
   }
   for (size_t position = from; position < text.size(); ++position) {
     if (is_first_byte_[static_cast<uint8_t>(text[position])]) {
       if (const auto* token = longest_prefix(text.substr(position))) {
-        return {position, token};
+        return {position, position + token->content.size(), token};
       }
     }
   }
-  return {text.size(), nullptr};
+  return {};
+}
+
+/// Whether no word goes on before or behind a token that must be a word of its own.
+bool AddedTokenFinder::stands_alone(std::string_view text, const Match& match) {
+  if (!match.token->single_word) {
+    return true;
+  }
+  static const auto word = unicode_ranges("word").value();
+  const auto is_word = [](const Utf8Step& step) {
+    return step.valid && contains(word, step.code_point);
+  };
+  return !(match.begin > 0 && is_word(last_utf8(text.substr(0, match.begin)))) &&
+         !(match.end < text.size() && is_word(next_utf8(text.substr(match.end))));
+}
+
+/// Where a match begins and ends with the spaces that it swallows, not before `begin`.
+std::pair<size_t, size_t> AddedTokenFinder::with_spaces(
+    std::string_view text, const Match& match, size_t begin) {
+  const auto is_space = [](const Utf8Step& step) {
+    return step.valid && character_class(step.code_point) == CharacterClass::space;
+  };
+  size_t start = match.begin;
+  size_t stop = match.end;
+  while (match.token->lstrip && start > begin) {
+    const auto step = last_utf8(text.substr(0, start));
+    if (!is_space(step)) {
+      break;
+    }
+    start -= step.length;
+  }
+  while (match.token->rstrip && stop < text.size()) {
+    const auto step = next_utf8(text.substr(stop));
+    if (!is_space(step)) {
+      break;
+    }
+    stop += step.length;
+  }
+  return {start, stop};
 }
 
 /// Narrows the ordered tokens down to those that begin like `text`, byte by byte.

@@ -120,11 +120,9 @@ BpeDefinition parse_bpe_model(const Json& root) {
       " is not supported, only null or 0");
   require_no_affix(model, "continuing_subword_prefix");
   require_no_affix(model, "end_of_word_suffix");
-  check(
-      !bool_member_or(model, "byte_fallback", "model", false),
-      "model.byte_fallback: true is not supported");
 
   BpeDefinition definition;
+  definition.byte_fallback = bool_member_or(model, "byte_fallback", "model", false);
   definition.fuse_unknown = bool_member_or(model, "fuse_unk", "model", false);
   definition.ignore_merges = bool_member_or(model, "ignore_merges", "model", false);
   definition.vocabulary = parse_vocabulary(model);

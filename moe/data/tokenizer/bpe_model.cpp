@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <functional>
+#include <optional>
 
 #include "moe/data/tokenizer/byte_hash.h"
 #include "moe/data/tokenizer/byte_level.h"
@@ -10,9 +11,27 @@
 #include "moe/error.h"
 
 namespace moe {
+namespace {
+
+/// The byte that the token `<0xNN>` stands for, written with upper-case digits.
+std::optional<uint8_t> fallback_byte(std::string_view token) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  if (token.size() != 6 || token.substr(0, 3) != "<0x" || token[5] != '>') {
+    return std::nullopt;
+  }
+  const size_t high = kDigits.find(token[3]);
+  const size_t low = kDigits.find(token[4]);
+  if (high == std::string_view::npos || low == std::string_view::npos) {
+    return std::nullopt;
+  }
+  return static_cast<uint8_t>(high << 4 | low);
+}
+
+} // namespace
 
 BpeModel::BpeModel(const BpeDefinition& definition, bool byte_level)
     : byte_level_(byte_level),
+      byte_fallback_(definition.byte_fallback && !byte_level),
       fuse_unknown_(definition.fuse_unknown),
       unknown_(definition.unknown.value_or(-1)) {
   index_symbols(definition);
@@ -32,6 +51,11 @@ BpeModel::BpeModel(const BpeDefinition& definition, bool byte_level)
 void BpeModel::index_symbols(const BpeDefinition& definition) {
   byte_ids_.fill(-1);
   for (const auto& [token, id] : definition.vocabulary) {
+    if (byte_fallback_) {
+      if (const auto byte = fallback_byte(token)) {
+        byte_ids_[*byte] = id;
+      }
+    }
     const auto step = token.empty() ? Utf8Step() : next_utf8(token);
     if (!step.valid || step.length != token.size()) {
       continue;
@@ -128,19 +152,49 @@ void BpeModel::split(std::string_view piece, std::vector<int32_t>& ids) const {
   }
 }
 
+/// As Hugging Face's library does it: what is unknown waits for the next character that has a
+/// token, so byte tokens behind it come first.
 void BpeModel::split_characters(std::string_view piece, std::vector<int32_t>& ids) const {
-  bool is_after_unknown = false;
+  bool has_unknown = false;
   while (!piece.empty()) {
     const auto step = next_utf8(piece);
-    const int32_t id =
-        step.code_point < character_ids_.size() ? character_ids_[step.code_point] : -1;
-    if (id >= 0) {
-      ids.push_back(id);
-    } else if (unknown_ >= 0 && !(fuse_unknown_ && is_after_unknown)) {
-      ids.push_back(unknown_);
+    const bool is_known = (step.valid || !byte_fallback_) &&
+                          step.code_point < character_ids_.size() &&
+                          character_ids_[step.code_point] >= 0;
+    if (is_known) {
+      add_unknown(ids, has_unknown);
+      ids.push_back(character_ids_[step.code_point]);
+    } else {
+      add_character(piece.substr(0, step.length), ids, has_unknown);
     }
-    is_after_unknown = id < 0;
     piece.remove_prefix(step.length);
+  }
+  add_unknown(ids, has_unknown);
+}
+
+/// A character without a token: its bytes if all of them have one, else unknown.
+void BpeModel::add_character(
+    std::string_view character, std::vector<int32_t>& ids, bool& has_unknown) const {
+  const bool has_bytes =
+      byte_fallback_ && std::all_of(character.begin(), character.end(), [this](char byte) {
+        return byte_ids_[static_cast<uint8_t>(byte)] >= 0;
+      });
+  if (has_bytes) {
+    for (const char byte : character) {
+      ids.push_back(byte_ids_[static_cast<uint8_t>(byte)]);
+    }
+    return;
+  }
+  if (has_unknown && !fuse_unknown_) {
+    add_unknown(ids, has_unknown);
+  }
+  has_unknown = unknown_ >= 0;
+}
+
+void BpeModel::add_unknown(std::vector<int32_t>& ids, bool& has_unknown) const {
+  if (has_unknown) {
+    ids.push_back(unknown_);
+    has_unknown = false;
   }
 }
 

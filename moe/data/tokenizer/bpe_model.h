@@ -55,10 +55,15 @@ class BpeModel {
   void merge_by_scan(std::vector<int32_t>& ids) const;
   void merge_by_heap(std::vector<int32_t>& ids, Scratch& scratch) const;
 
+  void add_character(
+      std::string_view character, std::vector<int32_t>& ids, bool& has_unknown) const;
+  void add_unknown(std::vector<int32_t>& ids, bool& has_unknown) const;
+
   bool byte_level_;
+  bool byte_fallback_;
   bool fuse_unknown_;
   int32_t unknown_;                    ///< -1: what has no token vanishes
-  std::array<int32_t, 256> byte_ids_;  ///< byte level: -1 where a byte has no token
+  std::array<int32_t, 256> byte_ids_;  ///< of bytes, or of tokens `<0xNN>`; -1 for none
   std::vector<int32_t> character_ids_; ///< otherwise: by code point
   std::vector<PairEntry> pairs_;       ///< open addressing, a power of two
   std::unordered_map<std::string, int32_t> whole_pieces_; ///< for ignore_merges

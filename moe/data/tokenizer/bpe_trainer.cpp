@@ -69,7 +69,7 @@ void BpeTrainer::grow() {
 
 TokenizerDefinition BpeTrainer::train(int64_t max_tokens) const {
   TokenizerDefinition definition;
-  definition.pattern = pattern_;
+  definition.pre_tokenizer.emplace_back().pattern = pattern_;
   std::array<int32_t, 256> id_of_byte;
   auto& vocabulary = definition.model.vocabulary;
   for (const uint8_t byte : ordered_bytes()) {

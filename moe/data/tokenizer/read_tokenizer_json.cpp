@@ -1,9 +1,11 @@
 #include "moe/data/tokenizer/tokenizer_json.h"
 
 #include <algorithm>
+#include <map>
 #include <unordered_set>
 
 #include "moe/data/tokenizer/bpe_json_internal.h"
+#include "moe/data/tokenizer/component_json_internal.h"
 #include "moe/data/tokenizer/json_members_internal.h"
 #include "moe/error.h"
 
@@ -19,109 +21,6 @@ void require_null(const Json& root, const char* key) {
   check(value.is_null(), key, ": ", shown(value), " is not supported, only null");
 }
 
-/// The parts of a component, where `Sequence`s in `Sequence`s count as one list.
-void flatten(
-    const Json& component,
-    const char* list,
-    const std::string& where,
-    std::vector<const Json*>& parts) {
-  if (string_member(component, "type", where) != "Sequence") {
-    parts.push_back(&component);
-    return;
-  }
-  for (const auto& part : array_member(component, list, where)) {
-    flatten(part, list, where + "." + list, parts);
-  }
-}
-
-std::vector<const Json*> parts_of(const Json& root, const char* key, const char* list) {
-  std::vector<const Json*> parts;
-  const auto& component = member(root, key);
-  if (!component.is_null()) {
-    flatten(component, list, key, parts);
-  }
-  return parts;
-}
-
-[[noreturn]] void refuse(
-    const std::string& where, const Json& component, const char* supported) {
-  fail(
-      where,
-      ": ",
-      shown(string_member(component, "type", where)),
-      " is not supported here, only ",
-      supported);
-}
-
-Pattern parse_split(const Json& split) {
-  const std::string where = "pre_tokenizer.Split";
-  const auto& behavior = string_member(split, "behavior", where);
-  check(
-      behavior == "Isolated",
-      where,
-      ".behavior: ",
-      shown(behavior),
-      " is not supported, only \"Isolated\"");
-  check(!bool_member(split, "invert", where), where, ".invert: true is not supported");
-  const auto& object = object_member(split, "pattern", where);
-  const auto& regex = string_member(object, "Regex", where + ".pattern");
-  const auto pattern = find_pattern(regex);
-  check(
-      pattern.has_value(),
-      where,
-      ".pattern: ",
-      shown(regex),
-      " is none of the supported patterns (those of GPT-2, Qwen2 and Llama 3)");
-  return *pattern;
-}
-
-void parse_pre_tokenizer(const Json& root, TokenizerDefinition& definition) {
-  const std::string where = "pre_tokenizer";
-  const auto parts = parts_of(root, "pre_tokenizer", "pretokenizers");
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const auto& part = *parts[i];
-    const auto& type = string_member(part, "type", where);
-    const bool is_last = i + 1 == parts.size();
-    if (type == "ByteLevel" && is_last) {
-      const bool use_regex = bool_member_or(part, "use_regex", where + ".ByteLevel", true);
-      definition.add_prefix_space = bool_member(part, "add_prefix_space", where + ".ByteLevel");
-      check(
-          i == 0 || (!use_regex && !definition.add_prefix_space),
-          where,
-          ".ByteLevel: after a Split only use_regex false and add_prefix_space false are "
-          "supported");
-      if (use_regex) {
-        definition.pattern = Pattern::gpt2;
-      }
-      return;
-    }
-    if (type != "Split" || i > 0) {
-      refuse(where, part, "ByteLevel, or one Split before it");
-    }
-    definition.pattern = parse_split(part);
-  }
-  check(
-      parts.empty() && member(root, "pre_tokenizer").is_null(),
-      where,
-      ": does not end with ByteLevel; only that, or null, is supported");
-  definition.byte_level = false;
-}
-
-void parse_decoder(const Json& root, TokenizerDefinition& definition) {
-  const auto parts = parts_of(root, "decoder", "decoders");
-  const char* wanted = definition.byte_level ? "ByteLevel" : "Fuse";
-  check(
-      parts.size() == 1,
-      "decoder: expected ",
-      wanted,
-      ", found ",
-      parts.size(),
-      " decoders; others are not supported");
-  if (string_member(*parts[0], "type", "decoder") != wanted) {
-    refuse("decoder", *parts[0], wanted);
-  }
-}
-
 AddedToken parse_added_token(const Json& value, const std::string& where) {
   AddedToken token;
   token.content = string_member(value, "content", where);
@@ -130,11 +29,9 @@ AddedToken parse_added_token(const Json& value, const std::string& where) {
   token.id = token_id(value["id"], where + ".id");
   token.special = bool_member(value, "special", where);
   token.normalized = bool_member(value, "normalized", where);
-  for (const char* flag : {"single_word", "lstrip", "rstrip"}) {
-    if (bool_member(value, flag, where)) {
-      fail(where, " (", shown(token.content), "): ", flag, " true is not supported");
-    }
-  }
+  token.single_word = bool_member(value, "single_word", where);
+  token.lstrip = bool_member(value, "lstrip", where);
+  token.rstrip = bool_member(value, "rstrip", where);
   return token;
 }
 
@@ -189,37 +86,58 @@ std::vector<AddedToken> parse_added_tokens(
   return tokens;
 }
 
-/// Every token that a template inserts must be defined there and exist.
-void check_template(const Json& processor, const std::unordered_set<int32_t>& known) {
+/// The ids of each special token of a template; all of them must exist.
+std::map<std::string, std::vector<int32_t>> template_ids(
+    const Json& processor, const std::unordered_set<int32_t>& known) {
   const std::string where = "post_processor.TemplateProcessing";
-  const auto& special = object_member(processor, "special_tokens", where);
-  for (const auto& [name, token] : special.items()) {
+  std::map<std::string, std::vector<int32_t>> result;
+  for (const auto& [name, token] : object_member(processor, "special_tokens", where).items()) {
     const auto& ids = array_member(token, "ids", where + ".special_tokens");
     check(!ids.empty(), where, ".special_tokens[", shown(name), "]: has no ids");
-    for (const auto& id : ids) {
+    for (const auto& value : ids) {
+      const auto id = token_id(value, where + ".special_tokens.ids");
       check(
-          known.count(token_id(id, where + ".special_tokens.ids")) > 0,
+          known.count(id) > 0,
           where,
           ".special_tokens[",
           shown(name),
           "]: no token has id ",
-          shown(id));
+          id);
+      result[name].push_back(id);
     }
   }
+  return result;
+}
+
+/// What a template puts around one text. Every name that it uses must be defined there.
+TemplateTokens parse_template(const Json& processor, const std::unordered_set<int32_t>& known) {
+  const std::string where = "post_processor.TemplateProcessing";
+  const auto ids = template_ids(processor, known);
+  TemplateTokens tokens;
   for (const char* list : {"single", "pair"}) {
+    const bool is_single = list == std::string_view("single");
+    int sequences = 0;
     for (const auto& piece : array_member(processor, list, where)) {
       check(piece.is_object(), where, ".", list, ": expected objects, found ", shown(piece));
       if (!piece.contains("SpecialToken")) {
         string_member(object_member(piece, "Sequence", where), "id", where + ".Sequence");
+        ++sequences;
         continue;
       }
       const auto& name = string_member(piece["SpecialToken"], "id", where + ".SpecialToken");
-      check(special.contains(name), where, ": ", shown(name), " is not in special_tokens");
+      const auto entry = ids.find(name);
+      check(entry != ids.end(), where, ": ", shown(name), " is not in special_tokens");
+      if (is_single) {
+        auto& side = sequences == 0 ? tokens.before : tokens.after;
+        side.insert(side.end(), entry->second.begin(), entry->second.end());
+      }
     }
+    check(!is_single || sequences == 1, where, ".single: expected one text, found ", sequences);
   }
+  return tokens;
 }
 
-std::string parse_post_processor(const Json& root, const TokenizerDefinition& definition) {
+void parse_post_processor(const Json& root, TokenizerDefinition& definition) {
   std::unordered_set<int32_t> known;
   for (const auto& entry : definition.model.vocabulary) {
     known.insert(entry.id);
@@ -227,15 +145,29 @@ std::string parse_post_processor(const Json& root, const TokenizerDefinition& de
   for (const auto& token : definition.added_tokens) {
     known.insert(token.id);
   }
-  for (const Json* part : parts_of(root, "post_processor", "processors")) {
+  auto& [before, after] = definition.special_tokens;
+  for (const Json* part : component_parts(root, "post_processor", "processors")) {
     const auto& type = string_member(*part, "type", "post_processor");
     if (type == "TemplateProcessing") {
-      check_template(*part, known);
+      const auto tokens = parse_template(*part, known);
+      before.insert(before.begin(), tokens.before.begin(), tokens.before.end());
+      after.insert(after.end(), tokens.after.begin(), tokens.after.end());
     } else if (type != "ByteLevel") {
-      refuse("post_processor", *part, "ByteLevel and TemplateProcessing");
+      refuse_component("post_processor", *part, "ByteLevel and TemplateProcessing");
     }
   }
-  return member(root, "post_processor").dump();
+  definition.post_processor_json = member(root, "post_processor").dump();
+}
+
+/// Forgets the JSON of components that are written the same from their steps.
+void forget_standard_json(TokenizerDefinition& definition) {
+  const auto forget = [](std::string& json, const std::string& standard) {
+    if (!standard.empty() && Json::parse(json) == Json::parse(standard)) {
+      json.clear();
+    }
+  };
+  forget(definition.pre_tokenizer_json, format_standard_pre_tokenizer(definition));
+  forget(definition.decoder_json, format_standard_decoder(definition));
 }
 
 TokenizerDefinition read_definition(const Json& root) {
@@ -248,16 +180,14 @@ TokenizerDefinition read_definition(const Json& root) {
       " is not supported, only \"1.0\"");
   require_null(root, "truncation");
   require_null(root, "padding");
-  const auto normalizers = parts_of(root, "normalizer", "normalizers");
-  if (!normalizers.empty()) {
-    refuse("normalizer", *normalizers[0], "null");
-  }
   TokenizerDefinition definition;
   definition.model = parse_bpe_model(root);
   definition.added_tokens = parse_added_tokens(root, definition.model.vocabulary);
+  parse_normalizer(root, definition);
   parse_pre_tokenizer(root, definition);
   parse_decoder(root, definition);
-  definition.post_processor = parse_post_processor(root, definition);
+  parse_post_processor(root, definition);
+  forget_standard_json(definition);
   return definition;
 }
 

@@ -3,12 +3,15 @@
 #include <cstdint>
 #include <string>
 
+#include "moe/data/tokenizer/token_decoder.h"
 #include "moe/data/tokenizer/tokenizer.h"
 
 namespace moe {
 
 /// Decodes one id at a time and hands out text as early as possible: everything except bytes
-/// at the end that may still become a character. All parts joined are `Tokenizer::decode`.
+/// at the end that may still become a character. All parts joined are `Tokenizer::decode`,
+/// with one exception: where characters are spelt by tokens `<0xNN>` and a run of these turns
+/// out to be no UTF-8, what was handed out of it stays.
 ///
 /// Example:
 /// ```
@@ -33,7 +36,7 @@ class StreamDecoder {
  private:
   Tokenizer tokenizer_;
   bool skip_special_;
-  std::string held_back_; ///< bytes of an incomplete character
+  TokenJoiner joiner_;
 };
 
 } // namespace moe

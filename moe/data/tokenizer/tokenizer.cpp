@@ -9,7 +9,9 @@
 #include "moe/data/tokenizer/bpe_model.h"
 #include "moe/data/tokenizer/bpe_trainer.h"
 #include "moe/data/tokenizer/byte_level.h"
+#include "moe/data/tokenizer/normalizer.h"
 #include "moe/data/tokenizer/pre_tokenizer.h"
+#include "moe/data/tokenizer/token_decoder.h"
 #include "moe/data/tokenizer/tokenizer_json.h"
 #include "moe/data/utf8.h"
 #include "moe/error.h"
@@ -26,9 +28,21 @@ std::vector<AddedToken> select(const std::vector<AddedToken>& tokens, bool norma
   std::vector<AddedToken> selected;
   std::copy_if(
       tokens.begin(), tokens.end(), std::back_inserter(selected), [&](const auto& token) {
-        return token.normalized == normalized;
+        return token.normalized == normalized && !token.content.empty();
       });
   return selected;
+}
+
+/// Tokens as they are written in normalised text, if they are searched for there.
+std::vector<AddedToken> normalized_tokens(
+    std::vector<AddedToken> tokens, const Normalizer& normalizer) {
+  for (auto& token : tokens) {
+    if (!token.normalized || normalizer.empty()) {
+      continue;
+    }
+    token.content = normalizer.apply(token.content);
+  }
+  return tokens;
 }
 
 void add_end_of_text(TokenizerDefinition& definition) {
@@ -54,6 +68,7 @@ class CharacterSet {
   TokenizerDefinition definition() const {
     TokenizerDefinition result;
     result.byte_level = false;
+    result.decoder[0].kind = DecoderStep::Kind::fuse;
     for (char32_t code_point = 0; code_point < is_present_.size(); ++code_point) {
       if (!is_present_[code_point]) {
         continue;
@@ -91,14 +106,23 @@ TokenizerDefinition train(const BpeTrainer& trainer, int64_t vocab_size) {
 struct Tokenizer::Impl {
   explicit Impl(TokenizerDefinition parts)
       : definition(std::move(parts)),
-        raw_tokens(select(definition.added_tokens, /*normalized=*/false)),
-        normalized_tokens(select(definition.added_tokens, /*normalized=*/true)),
+        normalizer(definition.normalizer),
+        pre_tokenizer(definition.pre_tokenizer),
+        decoder(definition.decoder),
+        added_tokens(normalized_tokens(definition.added_tokens, normalizer)),
+        raw_finder(select(added_tokens, /*normalized=*/false)),
+        normalized_finder(select(added_tokens, /*normalized=*/true)),
         model(definition.model, definition.byte_level) {
     for (const auto& [token, id] : definition.model.vocabulary) {
       add_token(token, id, /*special=*/false);
     }
-    for (const auto& token : definition.added_tokens) {
-      add_token(token.content, token.id, token.special);
+    for (size_t i = 0; i < added_tokens.size(); ++i) {
+      // Hugging Face's library knows special tokens by how they are written, so one that the
+      // normaliser rewrites is not left out of a text.
+      const auto& original = definition.added_tokens[i];
+      const auto& content = added_tokens[i].content;
+      add_token(content, original.id, original.special && content == original.content);
+      id_by_token[original.content] = original.id;
     }
     for (const auto content : kEndTokens) {
       const auto id = id_by_token.find(std::string(content));
@@ -109,13 +133,12 @@ struct Tokenizer::Impl {
   }
 
   struct Token {
-    std::string bytes;
+    TokenText text;
     bool special = false;
   };
 
   void add_token(const std::string& token, int32_t id, bool special) {
-    auto bytes = definition.byte_level ? from_byte_level(token) : std::nullopt;
-    tokens[id] = {bytes ? *std::move(bytes) : token, special};
+    tokens[id] = {decoder.text_of(token), special};
     id_by_token[token] = id;
     vocab_size = std::max<int64_t>(vocab_size, int64_t{id} + 1);
   }
@@ -130,6 +153,19 @@ struct Tokenizer::Impl {
         vocab_size,
         ")");
     return entry->second;
+  }
+
+  std::string decode(
+      std::span<const int32_t> ids, bool skip_special, InvalidBytes invalid) const {
+    TokenJoiner joiner(decoder, invalid);
+    std::string text;
+    for (const int32_t id : ids) {
+      const auto& entry = token(id);
+      if (!(skip_special && entry.special)) {
+        text += joiner.push(entry.text);
+      }
+    }
+    return text += joiner.finish();
   }
 
   /// Working memory for one call of `encode`; kept for the next one.
@@ -161,60 +197,42 @@ struct Tokenizer::Impl {
     std::unique_ptr<BpeModel::Scratch> scratch_;
   };
 
-  /// Text without added tokens.
-  void encode_section(
-      std::string_view text, std::vector<int32_t>& ids, BpeModel::Scratch& scratch) const {
-    std::string with_space;
-    if (definition.add_prefix_space && !text.empty() && text[0] != ' ') {
-      with_space.append(" ").append(text);
-      text = with_space;
-    }
-    for_each_piece(definition.pattern, text, [&](std::string_view piece) {
-      model.encode(piece, ids, scratch);
-    });
-  }
-
-  /// Calls `section` for the text between the tokens that `finder` finds.
-  template <class Section>
-  static void for_each_section(
-      const AddedTokenFinder& finder,
-      std::string_view text,
-      bool with_special,
-      std::vector<int32_t>& ids,
-      Section&& section) {
-    size_t begin = 0;
-    size_t position = 0;
-    while (true) {
-      const auto match = finder.find(text, position);
-      if (match.token && match.token->special && !with_special) {
-        position = match.position + match.token->content.size();
-        continue;
-      }
-      section(text.substr(begin, match.position - begin));
-      if (!match.token) {
-        return;
-      }
-      ids.push_back(match.token->id);
-      begin = position = match.position + match.token->content.size();
-    }
-  }
-
   std::vector<int32_t> encode(std::string_view text, bool with_special) const {
     std::vector<int32_t> ids;
     ids.reserve(text.size() / 4);
     Workspace scratch(*this);
-    for_each_section(raw_tokens, text, with_special, ids, [&](std::string_view section) {
-      for_each_section(
-          normalized_tokens, section, with_special, ids, [&](std::string_view part) {
-            encode_section(part, ids, *scratch);
-          });
-    });
+    const auto add = [&](int32_t id) { ids.push_back(id); };
+    raw_finder.for_each(
+        text,
+        with_special,
+        [&](std::string_view section, size_t offset) {
+          std::string normalized;
+          if (!normalizer.empty()) {
+            normalized = normalizer.apply(section);
+            section = normalized;
+          }
+          normalized_finder.for_each(
+              section,
+              with_special,
+              [&](std::string_view part, size_t part_offset) {
+                const bool is_first = offset == 0 && part_offset == 0;
+                pre_tokenizer.for_each(part, is_first, [&](std::string_view piece) {
+                  model.encode(piece, ids, *scratch);
+                });
+              },
+              add);
+        },
+        add);
     return ids;
   }
 
   TokenizerDefinition definition;
-  AddedTokenFinder raw_tokens;
-  AddedTokenFinder normalized_tokens;
+  Normalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  TokenDecoder decoder;
+  std::vector<AddedToken> added_tokens; ///< as they are written in the text that is searched
+  AddedTokenFinder raw_finder;
+  AddedTokenFinder normalized_finder;
   BpeModel model;
   std::unordered_map<int32_t, Token> tokens;
   std::unordered_map<std::string, int32_t> id_by_token;
@@ -286,23 +304,31 @@ std::vector<int32_t> Tokenizer::encode_ordinary(std::string_view text) const {
   return impl_->encode(text, /*with_special=*/false);
 }
 
+std::vector<int32_t> Tokenizer::with_special_tokens(std::vector<int32_t> ids) const {
+  const auto& [before, after] = impl_->definition.special_tokens;
+  ids.insert(ids.begin(), before.begin(), before.end());
+  ids.insert(ids.end(), after.begin(), after.end());
+  return ids;
+}
+
 std::string Tokenizer::decode_bytes(std::span<const int32_t> ids, bool skip_special) const {
-  std::string bytes;
-  for (const int32_t id : ids) {
-    const auto& token = impl_->token(id);
-    if (!(skip_special && token.special)) {
-      bytes += token.bytes;
-    }
-  }
-  return bytes;
+  return impl_->decode(ids, skip_special, InvalidBytes::keep);
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
-  return lossy_utf8(decode_bytes(ids, skip_special));
+  return impl_->decode(ids, skip_special, InvalidBytes::replace);
 }
 
 const std::string& Tokenizer::token_bytes(int32_t id) const {
-  return impl_->token(id).bytes;
+  return impl_->token(id).text.bytes;
+}
+
+const TokenText& Tokenizer::token_text(int32_t id) const {
+  return impl_->token(id).text;
+}
+
+const TokenDecoder& Tokenizer::token_decoder() const {
+  return impl_->decoder;
 }
 
 std::optional<int32_t> Tokenizer::token_id(std::string_view token) const {

@@ -12,6 +12,9 @@
 
 namespace moe {
 
+class TokenDecoder;
+struct TokenText;
+
 /// The text of the end-of-document token of every tokenizer made here; it has the last id.
 inline constexpr std::string_view kEndOfText = "<|endoftext|>";
 
@@ -52,9 +55,11 @@ class Tokenizer {
 
   /// Reads a `tokenizer.json`, or the one in a folder.
   ///
-  /// Throws `Error` that names the file and the fault when it is damaged, or the unsupported
-  /// part: supported is byte-level BPE (GPT-2's, Qwen2's and Llama 3's patterns) and what
-  /// `save` writes.
+  /// Supported is BPE over bytes or over characters with `byte_fallback`, with the normalisers,
+  /// pre-tokenizers, added tokens and decoders of the families with such a model: text gives
+  /// the ids that Hugging Face's library gives. Throws `Error` that names the file and the
+  /// fault when it is damaged, or the part that is not supported. SentencePiece files
+  /// (`tokenizer.model`) are not read.
   static Tokenizer load(const std::filesystem::path& file_or_folder);
 
   /// The same from the text of a `tokenizer.json`; `name` is what errors call it.
@@ -76,17 +81,26 @@ class Tokenizer {
   /// never give `end_of_text()` then. For training data and other text from outside.
   std::vector<int32_t> encode_ordinary(std::string_view text) const;
 
-  /// Text of `ids`: valid UTF-8, with one U+FFFD for each maximal invalid part.
-  /// `skip_special` leaves special tokens out. Throws `Error` on an id without a token.
+  /// `ids` with what the file's post-processor puts around a text (often a token that begins
+  /// it): what Hugging Face's `encode(text, add_special_tokens=True)` gives.
+  std::vector<int32_t> with_special_tokens(std::vector<int32_t> ids) const;
+
+  /// Text of `ids`: valid UTF-8, with one U+FFFD for each maximal invalid part, or for each
+  /// byte of a run of tokens `<0xNN>` that is invalid. `skip_special` leaves special tokens
+  /// out. Throws `Error` on an id without a token.
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
 
   /// The same as the bytes that they are: for byte-level tokenizers exactly what was encoded,
   /// also where that was not valid UTF-8.
   std::string decode_bytes(std::span<const int32_t> ids, bool skip_special = false) const;
 
-  /// The bytes that token `id` adds to a decoded text: not always whole characters. Throws
-  /// `Error` on an id without a token.
+  /// The bytes that token `id` adds to a decoded text where it is not the first: not always
+  /// whole characters. Throws `Error` on an id without a token.
   const std::string& token_bytes(int32_t id) const;
+
+  /// For `StreamDecoder`: what a token adds, and how these are joined.
+  const TokenText& token_text(int32_t id) const;
+  const TokenDecoder& token_decoder() const;
 
   /// The id of the token that is written as `token` in `tokenizer.json`, if there is one.
   std::optional<int32_t> token_id(std::string_view token) const;

@@ -14,4 +14,9 @@ TokenizerDefinition parse_tokenizer_json(std::string_view text, const std::strin
 /// Writes what `parse_tokenizer_json` reads and Hugging Face's `tokenizers` understands.
 std::string format_tokenizer_json(const TokenizerDefinition& definition);
 
+/// How the components are written whose steps are those of tokenizers made here; empty for
+/// others.
+std::string format_standard_pre_tokenizer(const TokenizerDefinition& definition);
+std::string format_standard_decoder(const TokenizerDefinition& definition);
+
 } // namespace moe

@@ -17,9 +17,9 @@ class ClassTable {
  public:
   ClassTable() {
     std::vector<CharacterClass> classes(0x110000, CharacterClass::other);
-    fill(classes, letter_ranges(), CharacterClass::letter);
-    fill(classes, number_ranges(), CharacterClass::number);
-    fill(classes, space_ranges(), CharacterClass::space);
+    fill(classes, unicode_ranges("L").value(), CharacterClass::letter);
+    fill(classes, unicode_ranges("N").value(), CharacterClass::number);
+    fill(classes, unicode_ranges("space").value(), CharacterClass::space);
     std::map<Block, uint16_t> known;
     for (char32_t i = 0; i < kNumBlocks; ++i) {
       Block block;
@@ -55,6 +55,53 @@ class ClassTable {
 CharacterClass character_class(char32_t code_point) {
   static const ClassTable table;
   return code_point < 0x110000 ? table[code_point] : CharacterClass::other;
+}
+
+std::optional<std::vector<CodePointRange>> unicode_ranges(std::string_view name) {
+  std::vector<CodePointRange> all;
+  for (const auto& table : unicode_tables()) {
+    const bool is_part = name.size() == 1 && table.name.size() == 2 && table.name[0] == name[0];
+    if (table.name == name || is_part) {
+      all.insert(all.end(), table.ranges.begin(), table.ranges.end());
+    }
+  }
+  if (all.empty()) {
+    return std::nullopt;
+  }
+  std::sort(
+      all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<CodePointRange> joined;
+  for (const auto& range : all) {
+    if (!joined.empty() && joined.back().last + 1 == range.first) {
+      joined.back().last = range.last;
+    } else {
+      joined.push_back(range);
+    }
+  }
+  return joined;
+}
+
+std::vector<CodePointRange> complement(std::span<const CodePointRange> ranges) {
+  std::vector<CodePointRange> result;
+  char32_t next = 0;
+  for (const auto& [first, last] : ranges) {
+    if (first > next) {
+      result.push_back({next, first - 1});
+    }
+    next = last + 1;
+  }
+  if (next < 0x110000) {
+    result.push_back({next, 0x10FFFF});
+  }
+  return result;
+}
+
+bool contains(std::span<const CodePointRange> ranges, char32_t code_point) {
+  const auto next = std::upper_bound(
+      ranges.begin(), ranges.end(), code_point, [](char32_t value, const auto& range) {
+        return value < range.first;
+      });
+  return next != ranges.begin() && std::prev(next)->last >= code_point;
 }
 
 } // namespace moe

@@ -1,7 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string_view>
+#include <vector>
 
 namespace moe {
 
@@ -22,9 +25,26 @@ struct CodePointRange {
   char32_t last;
 };
 
-/// The tables behind `character_class`, ascending.
-std::span<const CodePointRange> letter_ranges();
-std::span<const CodePointRange> number_ranges();
-std::span<const CodePointRange> space_ranges();
+/// Code points that have something in common, ascending.
+struct UnicodeTable {
+  std::string_view name;
+  std::span<const CodePointRange> ranges;
+};
+
+/// The generated tables: general categories of two letters (`Lu`, `Nd`, ...) and the script
+/// `Han` by Unicode 16.0; `space` is `\s`; `digit`, `word` and `punctuation` are what Hugging
+/// Face's `Digits`, `single_word` and `Punctuation` go by; `newer` are characters that came
+/// after Unicode 9.0 and combine or decompose, which its normal forms leave alone.
+std::span<const UnicodeTable> unicode_tables();
+
+/// The ranges of a table or of a general category of one letter (`L`), ascending and apart.
+/// Nothing for a name that there is not.
+std::optional<std::vector<CodePointRange>> unicode_ranges(std::string_view name);
+
+/// All code points that are not in `ranges`, which must be ascending and apart.
+std::vector<CodePointRange> complement(std::span<const CodePointRange> ranges);
+
+/// Whether the code point is in `ranges`, which must be ascending.
+bool contains(std::span<const CodePointRange> ranges, char32_t code_point);
 
 } // namespace moe

@@ -42,7 +42,13 @@ std::string format_added_token(const AddedToken& token) {
       std::to_string(token.id),
       ", \"content\": ",
       json_string(token.content),
-      R"(, "single_word": false, "lstrip": false, "rstrip": false, "normalized": )",
+      ", \"single_word\": ",
+      json_bool(token.single_word),
+      ", \"lstrip\": ",
+      json_bool(token.lstrip),
+      ", \"rstrip\": ",
+      json_bool(token.rstrip),
+      ", \"normalized\": ",
       json_bool(token.normalized),
       ", \"special\": ",
       json_bool(token.special),
@@ -56,23 +62,6 @@ std::string format_byte_level(bool add_prefix_space, bool use_regex) {
       R"(, "trim_offsets": true, "use_regex": )",
       json_bool(use_regex),
       "}");
-}
-
-std::string format_pre_tokenizer(const TokenizerDefinition& definition) {
-  if (!definition.byte_level) {
-    return "null";
-  }
-  const auto pattern = definition.pattern;
-  if (pattern == Pattern::none || pattern == Pattern::gpt2) {
-    return format_byte_level(definition.add_prefix_space, pattern == Pattern::gpt2);
-  }
-  return concatenate(
-      "{\"type\": \"Sequence\", \"pretokenizers\": [\n"
-      "    {\"type\": \"Split\", \"pattern\": {\"Regex\": ",
-      json_string(pattern_regex(pattern)),
-      "}, \"behavior\": \"Isolated\", \"invert\": false},\n    ",
-      format_byte_level(/*add_prefix_space=*/false, /*use_regex=*/false),
-      "]}");
 }
 
 std::string format_model(const BpeDefinition& model) {
@@ -98,7 +87,9 @@ std::string format_model(const BpeDefinition& model) {
       ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null",
       ",\n    \"fuse_unk\": ",
       json_bool(model.fuse_unknown),
-      ",\n    \"byte_fallback\": false,\n    \"ignore_merges\": ",
+      ",\n    \"byte_fallback\": ",
+      json_bool(model.byte_fallback),
+      ",\n    \"ignore_merges\": ",
       json_bool(model.ignore_merges),
       ",\n    \"vocab\": {",
       format_lines(model.vocabulary, "      ", format_entry),
@@ -109,18 +100,52 @@ std::string format_model(const BpeDefinition& model) {
 
 } // namespace
 
+std::string format_standard_pre_tokenizer(const TokenizerDefinition& definition) {
+  const auto& steps = definition.pre_tokenizer;
+  if (!definition.byte_level) {
+    return steps.empty() ? "null" : "";
+  }
+  const bool is_scanner = steps.size() == 1 && steps[0].kind == PreTokenizerStep::Kind::scanner;
+  if (!steps.empty() && !is_scanner) {
+    return "";
+  }
+  const auto pattern = is_scanner ? steps[0].pattern : Pattern::none;
+  if (pattern == Pattern::none || pattern == Pattern::gpt2) {
+    return format_byte_level(/*add_prefix_space=*/false, pattern == Pattern::gpt2);
+  }
+  return concatenate(
+      "{\"type\": \"Sequence\", \"pretokenizers\": [\n"
+      "    {\"type\": \"Split\", \"pattern\": {\"Regex\": ",
+      json_string(pattern_regex(pattern)),
+      "}, \"behavior\": \"Isolated\", \"invert\": false},\n    ",
+      format_byte_level(/*add_prefix_space=*/false, /*use_regex=*/false),
+      "]}");
+}
+
+std::string format_standard_decoder(const TokenizerDefinition& definition) {
+  if (definition.byte_level) {
+    return format_byte_level(/*add_prefix_space=*/true, /*use_regex=*/true);
+  }
+  const auto& steps = definition.decoder;
+  const bool is_fuse = steps.size() == 1 && steps[0].kind == DecoderStep::Kind::fuse;
+  return is_fuse ? R"({"type": "Fuse"})" : "";
+}
+
 std::string format_tokenizer_json(const TokenizerDefinition& definition) {
+  const auto& pre_tokenizer = definition.pre_tokenizer_json;
+  const auto& decoder = definition.decoder_json;
   return concatenate(
       "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null",
       ",\n  \"added_tokens\": [",
       format_lines(definition.added_tokens, "    ", format_added_token),
-      "\n  ],\n  \"normalizer\": null,\n  \"pre_tokenizer\": ",
-      format_pre_tokenizer(definition),
+      "\n  ],\n  \"normalizer\": ",
+      definition.normalizer_json,
+      ",\n  \"pre_tokenizer\": ",
+      pre_tokenizer.empty() ? format_standard_pre_tokenizer(definition) : pre_tokenizer,
       ",\n  \"post_processor\": ",
-      definition.post_processor,
+      definition.post_processor_json,
       ",\n  \"decoder\": ",
-      definition.byte_level ? format_byte_level(/*add_prefix_space=*/true, /*use_regex=*/true)
-                            : R"({"type": "Fuse"})",
+      decoder.empty() ? format_standard_decoder(definition) : decoder,
       ",\n  \"model\": ",
       format_model(definition.model),
       "\n}\n");

@@ -28,10 +28,10 @@ inline std::vector<std::string> fixture_lines(const std::string& name) {
   return lines;
 }
 
-/// The texts of `strings.hex`.
-inline std::vector<std::string> golden_texts() {
+/// The texts of a file with one text a line, as hexadecimal.
+inline std::vector<std::string> hexadecimal_texts(const std::string& name) {
   std::vector<std::string> texts;
-  for (const auto& line : fixture_lines("strings.hex")) {
+  for (const auto& line : fixture_lines(name)) {
     std::string text;
     for (size_t i = 0; i + 1 < line.size(); i += 2) {
       text.push_back(static_cast<char>(std::stoi(line.substr(i, 2), nullptr, 16)));
@@ -39,6 +39,10 @@ inline std::vector<std::string> golden_texts() {
     texts.push_back(text);
   }
   return texts;
+}
+
+inline std::vector<std::string> golden_texts() {
+  return hexadecimal_texts("strings.hex");
 }
 
 /// The ids of each golden text with `NAME.json`.

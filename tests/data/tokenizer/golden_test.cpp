@@ -20,6 +20,35 @@ TEST_CASE("Tokenizer: ids are those of Hugging Face's library", "[data]") {
   }
 }
 
+TEST_CASE(
+    "Tokenizer: other families give the ids and texts of Hugging Face's library", "[data]") {
+  const auto name = GENERATE(
+      as<std::string>(),
+      "neox",
+      "digits",
+      "qwen35",
+      "deepseek",
+      "o200k",
+      "llama2",
+      "metaspace");
+  CAPTURE(name);
+  const auto tokenizer = Tokenizer::load(tokenizer_fixture(name + ".json"));
+  const auto again = Tokenizer::from_json(tokenizer.to_json(), "again");
+  auto texts = golden_texts();
+  const auto with_flags = hexadecimal_texts("flags.hex");
+  texts.insert(texts.end(), with_flags.begin(), with_flags.end());
+  const auto expected = golden_ids(name);
+  const auto decoded = hexadecimal_texts(name + ".decoded");
+  REQUIRE(texts.size() == expected.size());
+  REQUIRE(texts.size() == decoded.size());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    CAPTURE(i, texts[i]);
+    REQUIRE(tokenizer.encode(texts[i]) == expected[i]);
+    REQUIRE(again.encode(texts[i]) == expected[i]);
+    REQUIRE(tokenizer.decode(expected[i]) == decoded[i]);
+  }
+}
+
 // The merges in trained.json are also those of Hugging Face's trainer (make_goldens.py).
 TEST_CASE("Tokenizer::train_bpe gives the golden tokenizer, in any order", "[data]") {
   auto texts = golden_texts();

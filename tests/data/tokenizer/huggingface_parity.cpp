@@ -66,7 +66,16 @@ TEST_CASE("Tokenizer: write encodings for Hugging Face's library", "[.huggingfac
   write_encodings(folder, "bytes", Tokenizer::bytes(), texts);
   write_encodings(folder, "chars", Tokenizer::characters(views(golden)), texts);
   write_encodings(folder, "bpe", Tokenizer::train_bpe(views(texts), 2000), texts);
-  for (const auto* name : {"gpt2", "llama3"}) {
+  for (const auto* name :
+       {"gpt2",
+        "llama3",
+        "neox",
+        "digits",
+        "qwen35",
+        "deepseek",
+        "o200k",
+        "llama2",
+        "metaspace"}) {
     write_encodings(
         folder, name, Tokenizer::load(tokenizer_fixture(std::string(name) + ".json")), texts);
   }

@@ -16,7 +16,8 @@ TEST_CASE("StreamDecoder: a character comes when its last byte is there", "[data
   CHECK(decoder.push(0xE4) == "");
   CHECK(decoder.push('b') == "\uFFFDb");
   CHECK(decoder.push(0xED) == "");
-  CHECK(decoder.push(0xA0) == "\uFFFD\uFFFD"); // a surrogate: no character any more
+  CHECK(decoder.push(0xA0) == ""); // a surrogate: Python, too, decides with the next byte
+  CHECK(decoder.push('c') == "\uFFFD\uFFFDc");
   CHECK(decoder.push(0xF0) == "");
   CHECK(decoder.finish() == "\uFFFD");
   CHECK(decoder.finish() == "");
@@ -47,6 +48,25 @@ TEST_CASE("StreamDecoder: parts are whole characters and joined the whole text",
     joined += decoder.finish();
     REQUIRE(joined == tokenizer.decode(ids, skip_special));
   }
+}
+
+TEST_CASE("StreamDecoder: characters that byte tokens spell come at once", "[data]") {
+  const auto tokenizer = Tokenizer::load(test::tokenizer_fixture("llama2.json"));
+  const auto byte = [](int value) { return 3 + value; };
+  StreamDecoder decoder(tokenizer);
+  CHECK(decoder.push(*tokenizer.token_id("▁")) == ""); // the space in front is not part of it
+  CHECK(decoder.push(byte(0xE4)) == "");
+  CHECK(decoder.push(byte(0xB8)) == "");
+  CHECK(decoder.push(byte(0x96)) == "世");
+  CHECK(decoder.push(byte(0xE4)) == "");
+  CHECK(decoder.push(*tokenizer.token_id("a")) == "\uFFFDa");
+  CHECK(decoder.push(*tokenizer.token_id("▁")) == " ");
+  CHECK(decoder.push(byte(0xE4)) == "");
+  CHECK(decoder.push(byte(0xB8)) == "");
+  CHECK(decoder.finish() == "\uFFFD\uFFFD");
+  const std::vector<int32_t> invalid = {byte(0xC3), byte(0xA9), byte(0xFF)};
+  CHECK(tokenizer.decode(invalid) == "\uFFFD\uFFFD\uFFFD");
+  CHECK(tokenizer.decode_bytes(invalid) == "\xC3\xA9\xFF");
 }
 
 TEST_CASE("StreamDecoder: special tokens can be left out", "[data]") {

@@ -112,6 +112,7 @@ TEST_CASE("tokenizer.json: the post-processor is kept", "[data]") {
     "special_tokens": {"<end>": {"id": "<end>", "ids": [258], "tokens": ["<end>"]}}})");
   const auto tokenizer = load(file);
   CHECK(tokenizer.encode("ab") == Ids{256});
+  CHECK(tokenizer.with_special_tokens({256}) == Ids{258, 256});
   CHECK(json::parse(tokenizer.to_json())["post_processor"] == file["post_processor"]);
 
   const auto refuse = [&](const char* place, const json& value, const std::string& message) {
@@ -131,21 +132,98 @@ TEST_CASE("tokenizer.json: unsupported parts are named", "[data]") {
   check_refused("/version", "2.0", "version: \"2.0\"");
   check_refused("/truncation", {{"max_length", 5}}, "truncation");
   check_refused("/padding", {{"pad_id", 5}}, "padding");
-  check_refused("/normalizer", {{"type", "NFC"}}, "normalizer: \"NFC\"");
-  check_refused("/pre_tokenizer", {{"type", "Metaspace"}}, "pre_tokenizer: \"Metaspace\"");
+  check_refused("/normalizer", {{"type", "BertNormalizer"}}, "normalizer: \"BertNormalizer\"");
+  check_refused(
+      "/pre_tokenizer", {{"type", "BertPreTokenizer"}}, "pre_tokenizer: \"BertPreTokenizer\"");
   check_refused("/decoder", {{"type", "WordPiece"}}, "decoder: \"WordPiece\"");
-  check_refused("/decoder", nullptr, "decoder");
+  check_refused("/decoder", nullptr, "decoder: there is none");
+  check_refused("/decoder", {{"type", "Fuse"}}, "pre_tokenizer ends with ByteLevel");
   check_refused("/model/type", "Unigram", "model.type: \"Unigram\"");
   check_refused("/model/dropout", 0.1, "model.dropout");
-  check_refused("/model/byte_fallback", true, "model.byte_fallback");
   check_refused("/model/end_of_word_suffix", "</w>", "model.end_of_word_suffix");
-  check_refused("/added_tokens/0/lstrip", true, "lstrip true");
-  check_refused("/added_tokens/0/single_word", true, "single_word true");
-  const json pattern = {{"Regex", "(a+)+$"}};
+}
+
+TEST_CASE("tokenizer.json: regular expressions that are not supported are named", "[data]") {
+  const auto [expression, message] = GENERATE(table<std::string, std::string>({
+      {"(a", "not closed"},
+      {"a)", "\")\" without"},
+      {"[a", "not closed"},
+      {"[]", "empty class"},
+      {"[a[b]]", "in a class"},
+      {"[a&&b]", "in a class"},
+      {"[b-a]", "range"},
+      {"\\w+", "\"\\w\""},
+      {"\\bx", "\"\\b\""},
+      {"(a)\\1", "\"\\1\""},
+      {"\\p{Klingon}", "Klingon"},
+      {"\\p{newer}", "newer"},
+      {"a{2}+", "a{2}+"},
+      {"a{x}", "no repetition"},
+      {"(?<name>a)", "(?<n"},
+      {"(?#a)", "(?#a"},
+      {"(?i:ä)", "beyond ASCII"},
+      {"*", "'*'"},
+      {"\\x{110000}", "code point"},
+      {"\\", "ends too early"},
+  }));
+  const json pattern = {{"Regex", expression}};
   check_refused(
       "/pre_tokenizer",
-      {{"type", "Split"}, {"pattern", pattern}, {"behavior", "Isolated"}, {"invert", false}},
-      "\"(a+)+$\" is none of the supported patterns");
+      {{"type", "Sequence"},
+       {"pretokenizers",
+        {{{"type", "Split"}, {"pattern", pattern}, {"behavior", "Isolated"}, {"invert", false}},
+         {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}},
+      message);
+}
+
+TEST_CASE("tokenizer.json: an expression that never ends is an error", "[data]") {
+  auto file = small_file();
+  file["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers",
+       {{{"type", "Split"},
+         {"pattern", {{"Regex", "(?:a+)+$"}}},
+         {"behavior", "Isolated"},
+         {"invert", false}},
+        {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}}}}};
+  const auto tokenizer = load(file);
+  CHECK(tokenizer.encode("aaa") == Ids{'a', 'a', 'a'});
+  CHECK_THROWS_WITH(
+      tokenizer.encode(std::string(40, 'a') + "b"), ContainsSubstring("takes too long"));
+}
+
+TEST_CASE("tokenizer.json: what Split does with matches", "[data]") {
+  using Pieces = std::vector<std::string>;
+  const auto [behavior, invert, pieces] = GENERATE(table<std::string, bool, Pieces>({
+      {"Isolated", false, {"a", "-", "-", "b", "-"}},
+      {"Removed", false, {"a", "b"}},
+      {"Removed", true, {"-", "-", "-"}},
+      {"MergedWithPrevious", false, {"a-", "-", "b-"}},
+      {"MergedWithNext", false, {"a", "-", "-b", "-"}},
+      {"Contiguous", false, {"a", "--", "b", "-"}},
+  }));
+  CAPTURE(behavior, invert);
+  auto file = small_file();
+  file["pre_tokenizer"] = {
+      {"type", "Split"},
+      {"pattern", {{"String", "-"}}},
+      {"behavior", behavior},
+      {"invert", invert}};
+  file["decoder"] = {{"type", "Fuse"}};
+  file["model"]["vocab"] = json::object();
+  // A token for each piece as a whole, and one for each character.
+  const Pieces all = {"a", "b", "-", "--", "a-", "b-", "-b"};
+  for (size_t i = 0; i < all.size(); ++i) {
+    file["model"]["vocab"][all[i]] = i;
+  }
+  file["model"]["merges"] = {"- -", "a -", "b -", "- b"};
+  file["added_tokens"] = json::array();
+  Ids expected;
+  for (const auto& piece : pieces) {
+    expected.push_back(
+        static_cast<int32_t>(std::find(all.begin(), all.end(), piece) - all.begin()));
+  }
+  CHECK(load(file).encode("a--b-") == expected);
 }
 
 TEST_CASE("tokenizer.json: contradictions and wrong types are refused", "[data]") {
