@@ -10,6 +10,7 @@
 #include "apps/resume_options.h"
 #include "apps/signals.h"
 #include "moe/decoder/device.h"
+#include "moe/training/compute_dtype.h"
 #include "moe/training/training_run.h"
 
 namespace {
@@ -107,6 +108,14 @@ void log_model(StatusLine& status, const DecoderOptions& model) {
       static_cast<double>(count.active) / 1e6);
 }
 
+void log_dtype(StatusLine& status, const TrainerOptions& options) {
+  status.log("computing in {}", options.dtype);
+  const auto warning = dtype_warning(options.dtype, options.device, cpu_multiplies_bfloat16());
+  if (!warning.empty()) {
+    status.log("warning: {}", warning);
+  }
+}
+
 int train(int argc, char** argv) {
   Arguments arguments;
   CommandLine line(
@@ -126,6 +135,9 @@ int train(int argc, char** argv) {
   std::optional<Progress> progress;
   use_threads(arguments.training.threads);
   status.log("{}", libtorch_details());
+  // Recorded as what it stands for, so that the run goes on in it anywhere.
+  arguments.training.dtype = resolve_dtype(arguments.training.dtype);
+  log_dtype(status, arguments.training);
   TrainingRun run(
       arguments.out,
       arguments.model,

@@ -1,5 +1,7 @@
 #include "moe/decoder/decoder_lm.h"
 
+#include "moe/decoder/recompute.h"
+
 namespace moe {
 
 int64_t DecoderState::bytes() const {
@@ -90,7 +92,10 @@ DecoderOutput DecoderLMImpl::run(
   auto hidden = embedding(ids); // [B, S, D]
   for (size_t layer = 0; layer < layers->size(); ++layer) {
     context.state = state == nullptr ? nullptr : state->layers[layer].get();
-    auto block = layers->at<DecoderBlockImpl>(layer).forward(hidden, context);
+    const auto module = layers->ptr<DecoderBlockImpl>(layer);
+    const bool keep_input_only = recompute && state == nullptr && torch::GradMode::is_enabled();
+    auto block = keep_input_only ? forward_recomputed(module, hidden, context)
+                                 : module->forward(hidden, context);
     hidden = block.hidden;
     if (block.routing) {
       output.routing.push_back(std::move(*block.routing));

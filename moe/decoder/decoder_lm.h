@@ -56,6 +56,8 @@ class DecoderLMImpl : public torch::nn::Cloneable<DecoderLMImpl> {
   torch::nn::ModuleList layers{nullptr};
   RMSNorm final_norm{nullptr};
   torch::nn::Linear lm_head{nullptr}; ///< empty if the embeddings are tied
+  /// Keep only each block's input for the backward pass, which computes the blocks once more.
+  bool recompute = false;
 
  private:
   DecoderOutput run(

@@ -40,10 +40,11 @@ int64_t tile_lanes(int64_t vocab_size) {
   return std::clamp<int64_t>(kTileLogits / vocab_size / 16 * 16, 32, kMaxLanes);
 }
 
-/// Enough tiles for all threads, and blocks of 16 MiB.
-int64_t tiles_per_block(int64_t tile_logits) {
+/// Enough tiles for all threads, and blocks of 16 MiB; no more than there are.
+int64_t tiles_per_block(int64_t tile_logits, int64_t num_tiles) {
   constexpr int64_t kBlockLogits = 1 << 22;
-  return std::max<int64_t>(2 * at::get_num_threads(), kBlockLogits / tile_logits);
+  const auto wanted = std::max<int64_t>(2 * at::get_num_threads(), kBlockLogits / tile_logits);
+  return std::min(wanted, std::max<int64_t>(1, num_tiles));
 }
 
 struct Head {
@@ -249,7 +250,7 @@ CrossEntropy cross_entropy(
   const auto vocab_size = head.size(0);
   check_targets(targets, vocab_size);
   const auto lanes = tile_lanes(vocab_size);
-  const auto per_block = tiles_per_block(vocab_size * lanes);
+  const auto per_block = tiles_per_block(vocab_size * lanes, (num_rows + lanes - 1) / lanes);
 
   CrossEntropy result;
   result.losses = at::empty({num_rows}, rows.options());

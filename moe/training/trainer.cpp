@@ -7,6 +7,7 @@
 #include "moe/decoder/next_token_loss.h"
 #include "moe/error.h"
 #include "moe/training/autocast_guard.h"
+#include "moe/training/compute_dtype.h"
 #include "moe/training/losses.h"
 #include "moe/training/schedule.h"
 
@@ -73,10 +74,11 @@ Trainer::Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& optio
   validate(options_);
   data_.check_sequence_length(options_.sequence_length);
   model_->train();
+  model_->recompute = options_.recompute;
 }
 
 void Trainer::accumulate(const Batch& batch, double normalizer, Sums& sums) {
-  const AutocastGuard autocast(device_.type(), find_dtype(options_.dtype));
+  const AutocastGuard autocast(device_.type(), find_dtype(resolve_dtype(options_.dtype)));
   const auto output = model_->forward(batch.inputs, batch.documents);
   const auto loss = next_token_loss(
       output.hidden, model_->head_weight(), batch.targets, batch.loss_mask, normalizer);

@@ -104,7 +104,7 @@ void validate(const TrainerOptions& options) {
   check_sizes(options);
   check_learning(options);
   check_one_of({"cpu", "cuda"}, "device", options.device);
-  check_one_of({"float32", "bfloat16"}, "dtype", options.dtype);
+  check_one_of({"auto", "float32", "bfloat16"}, "dtype", options.dtype);
   check_option(
       options.threads >= 0 && options.threads <= most_threads,
       "threads",

@@ -39,8 +39,9 @@ struct TrainerOptions {
   std::string on_nonfinite = "stop";
 
   std::string device = "cpu";
-  std::string dtype = "float32";
+  std::string dtype = "auto";
   int64_t threads = 0;
+  bool recompute = false;
 
   int64_t eval_every = 100;
   int64_t eval_tokens = 65536;
@@ -109,8 +110,14 @@ struct TrainerOptions {
     visit(
         "dtype",
         options.dtype,
-        "Type of computation: float32 or bfloat16; weights and optimizer stay float32.");
+        "Type of computation: float32, bfloat16, or auto for the one that the kernels are made "
+        "for; weights and optimizer stay float32.");
     visit("threads", options.threads, "Threads of computation; 0 means one per core.");
+    visit(
+        "recompute",
+        options.recompute,
+        "Keep only each block's input for the backward pass and compute the block again: less "
+        "memory, the same result.");
     visit(
         "eval_every",
         options.eval_every,

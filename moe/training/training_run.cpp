@@ -12,6 +12,7 @@
 #include "moe/error.h"
 #include "moe/files/atomic_file.h"
 #include "moe/files/atomic_folder.h"
+#include "moe/training/compute_dtype.h"
 
 namespace moe {
 namespace {
@@ -203,7 +204,7 @@ void TrainingRun::save(bool is_best) {
   state.options = config_text_;
   state.data_fingerprint = data_.fingerprint;
   state.libtorch_version = TORCH_VERSION;
-  state.dtype = options_.dtype;
+  state.dtype = resolve_dtype(options_.dtype);
   state.device = options_.device;
   state.cpu_capability = at::get_cpu_capability();
   state.threads = threads_;

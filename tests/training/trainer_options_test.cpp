@@ -80,7 +80,7 @@ TEST_CASE("TrainerOptions: unknown words are named with the known ones", "[train
       refusal(&O::device, std::string("gpu")) == "device: 'gpu' is not possible; cpu or cuda");
   CHECK(
       refusal(&O::dtype, std::string("float16")) ==
-      "dtype: 'float16' is not possible; float32 or bfloat16");
+      "dtype: 'float16' is not possible; auto, float32 or bfloat16");
   CHECK(
       refusal(&O::on_nonfinite, std::string("")) ==
       "on_nonfinite: '' is not possible; stop or skip");

@@ -1,0 +1,63 @@
+#include "moe/decoder/training_memory.h"
+
+#include <algorithm>
+
+namespace moe {
+namespace {
+
+/// Numbers of 4 bytes that a token keeps in one layer.
+struct LayerNumbers {
+  double input;  ///< what `recompute` keeps, too
+  double router; ///< likewise
+  double rest;
+};
+
+double network_numbers(int64_t width, bool gated) {
+  return static_cast<double>((gated ? 4 : 2) * width);
+}
+
+LayerNumbers layer_numbers(const DecoderOptions& model, int64_t layer) {
+  const auto dim = static_cast<double>(model.model_dim);
+  const auto head_dim = static_cast<double>(resolved_head_dim(model));
+  const auto heads = static_cast<double>(model.num_heads);
+  const auto kv_heads = static_cast<double>(resolved_num_kv_heads(model));
+  const double projected = (heads + 2 * kv_heads) * head_dim;
+  const double norm_roots = 2 + (model.qk_norm ? heads + kv_heads : 0);
+  LayerNumbers numbers{
+      dim, 0.0, 3 * dim + 2 * projected + heads * head_dim + heads + norm_roots};
+  if (!is_moe_layer(model, layer)) {
+    numbers.rest += network_numbers(model.dense_dim, model.gated);
+    return numbers;
+  }
+  const auto chosen = static_cast<double>(model.experts_per_token);
+  const auto width = static_cast<double>(model.expert_dim);
+  numbers.router = 2 * static_cast<double>(model.num_experts) + 8 * chosen;
+  numbers.rest += chosen * width * (model.gated ? 2 : 1) +
+                  network_numbers(model.shared_expert_dim, model.gated) +
+                  (model.shared_expert_gate ? dim : 0.0);
+  return numbers;
+}
+
+} // namespace
+
+TrainingMemory training_memory(
+    const DecoderOptions& model, int64_t batch_size, int64_t sequence_length, bool recompute) {
+  constexpr double number_bytes = 4.0;
+  const double tokens = static_cast<double>(batch_size) * static_cast<double>(sequence_length);
+  const auto dim = static_cast<double>(model.model_dim);
+  double per_token = 3 * dim;
+  double largest_block = 0.0;
+  for (int64_t layer = 0; layer < model.num_layers; ++layer) {
+    const auto numbers = layer_numbers(model, layer);
+    per_token += numbers.input + numbers.router + (recompute ? 0.0 : numbers.rest);
+    largest_block = std::max(largest_block, numbers.rest);
+  }
+  TrainingMemory memory;
+  memory.parameters = 4 * number_bytes * static_cast<double>(count_parameters(model).total);
+  memory.activations =
+      number_bytes * (tokens * per_token + dim * static_cast<double>(model.vocab_size));
+  memory.recomputed_block = recompute ? number_bytes * tokens * largest_block : 0.0;
+  return memory;
+}
+
+} // namespace moe
