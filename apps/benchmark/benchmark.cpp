@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/benchmark/block_suites.h"
+#include "apps/benchmark/memory_suites.h"
 #include "apps/benchmark/suites.h"
 #include "apps/command_line.h"
 #include "apps/exit_code.h"
@@ -27,6 +28,7 @@ struct Arguments {
   std::string text;
   int64_t steps = 5;
   int64_t threads = 0;
+  bool profile = false;
   bool json = false;
 };
 
@@ -34,8 +36,9 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
   line.add_flag(
       "suite",
       &arguments.suite,
-      "What to measure: train, generate, block, experts, optimizer, tokenizer; repeatable. The "
-      "first two if not given.",
+      "What to measure: train, generate, block, experts, optimizer, memory, context, "
+      "tokenizer; "
+      "repeatable. The first two if not given.",
       "Benchmark");
   line.add_flag(
       "workload",
@@ -51,6 +54,11 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "threads",
       &arguments.threads,
       "Threads of computation; 0 means one per core.",
+      "Benchmark");
+  line.add_flag(
+      "profile",
+      &arguments.profile,
+      "Say where the time of a training step goes, part by part.",
       "Benchmark");
   line.add_flag("json", &arguments.json, "Print one JSON object.", "Output");
   line.set_footer(
@@ -74,9 +82,9 @@ void complete(Arguments& arguments) {
   check_names(
       "--suite",
       arguments.suite,
-      {"train", "generate", "block", "experts", "optimizer", "tokenizer"});
+      {"train", "generate", "block", "experts", "optimizer", "memory", "context", "tokenizer"});
   check_names("--workload", arguments.workload, {"tiny", "fine", "coarse"});
-  if (arguments.suite.empty()) {
+  if (arguments.suite.empty() && !arguments.profile) {
     arguments.suite = {"train", "generate"};
     if (!arguments.text.empty()) {
       arguments.suite.push_back("tokenizer");
@@ -114,6 +122,15 @@ std::vector<Measurement> measure(
     }
     if (contains(arguments.suite, "block")) {
       append(results, measure_block(work, arguments.steps, note));
+    }
+    if (arguments.profile) {
+      append(results, measure_profile(work, arguments.steps, note));
+    }
+    if (contains(arguments.suite, "memory")) {
+      append(results, measure_memory(work, arguments.steps, note));
+    }
+    if (contains(arguments.suite, "context")) {
+      append(results, measure_context(work, arguments.steps, note));
     }
     if (contains(arguments.suite, "optimizer")) {
       append(results, measure_optimizer(work, arguments.steps, machine, note));

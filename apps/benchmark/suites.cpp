@@ -3,17 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/benchmark/training_step.h"
 #include "moe/data/corpus.h"
 #include "moe/data/tokenizer/tokenizer.h"
 #include "moe/decoder/decoder_lm.h"
 #include "moe/decoder/device.h"
-#include "moe/decoder/next_token_loss.h"
 #include "moe/error.h"
 #include "moe/generation/generator.h"
 #include "moe/libtorch.h"
-#include "moe/training/adamw.h"
-#include "moe/training/autocast_guard.h"
-#include "moe/training/losses.h"
 
 namespace moe {
 namespace {
@@ -39,23 +36,6 @@ Workload workload(
   model.experts_per_token = per_token;
   model.expert_dim = expert_dim;
   return {name, model, batch, sequence};
-}
-
-void training_step(
-    DecoderLM& model, AdamW& optimizer, const Workload& work, torch::ScalarType type) {
-  const auto ids = torch::randint(
-      work.model.vocab_size, {work.batch_size, work.sequence_length + 1}, torch::kInt64);
-  {
-    const AutocastGuard autocast(at::kCPU, type);
-    const auto output = model->forward(ids.slice(1, 0, work.sequence_length));
-    const auto loss = next_token_loss(output.hidden, model->head_weight(), ids.slice(1, 1)) +
-                      load_balancing_loss(output.routing) * 0.01 +
-                      router_z_loss(output.routing) * 0.001;
-    loss.backward();
-  }
-  const double norm = optimizer.gradient_norm();
-  optimizer.step(/*lr=*/1e-3, norm > 1.0 ? 1.0 / norm : 1.0);
-  optimizer.clear_gradients();
 }
 
 } // namespace
@@ -89,10 +69,8 @@ std::vector<Measurement> measure_training(
   torch::manual_seed(0);
   const bool has_peak = reset_peak_memory();
   const auto before = resident_bytes();
-  DecoderLM model(work.model);
-  AdamW optimizer(model->named_parameters().pairs(), {});
-  const auto type = find_dtype(dtype);
-  const auto step = [&] { training_step(model, optimizer, work, type); };
+  TrainingStep training(work, find_dtype(dtype), /*recompute=*/false);
+  const auto step = [&] { training.run(); };
   time_runs(/*repetitions=*/2, step);
   const auto timing = time_runs(steps, step);
   const auto tokens = static_cast<double>(work.batch_size * work.sequence_length);
