@@ -17,6 +17,7 @@
 #include "moe/data/encode_corpus.h"
 #include "moe/error.h"
 #include "moe/evaluation/evaluator.h"
+#include "moe/generation/packed_decoder.h"
 
 namespace {
 
@@ -24,6 +25,7 @@ using namespace moe;
 
 struct Arguments {
   ModelArguments model;
+  std::string weights = "float32";
   std::vector<std::string> data;
   int64_t sequence_length = 0;
   int64_t batch_size = 8;
@@ -34,6 +36,11 @@ struct Arguments {
 
 void add_arguments(CommandLine& line, Arguments& arguments) {
   add_model_arguments(line, arguments.model);
+  line.add_flag(
+      "weights",
+      &arguments.weights,
+      "Type in which weights are held: float32, bfloat16 or int8, as moe-generate has it.",
+      "Model");
   line.add_flag(
       "data",
       &arguments.data,
@@ -217,7 +224,11 @@ int evaluate_program(int argc, char** argv) {
   add_arguments(line, arguments);
   line.parse(argc, argv);
   check_arguments(arguments);
-  const auto loaded = load_model(arguments.model);
+  const auto weights = weight_type_from_name(arguments.weights);
+  auto loaded = load_model(arguments.model);
+  if (weights != WeightType::float32) {
+    round_weights(loaded.model, weights);
+  }
   const TemporaryFolder folder;
   const auto evaluation = evaluate(loaded.model, encode_domains(arguments, loaded, folder));
   write_stdout(

@@ -23,6 +23,7 @@ using namespace moe;
 
 struct Arguments {
   ModelArguments model;
+  std::string weights = "float32";
   SamplerOptions sampling;
   std::string prompt;
   bool interactive = false;
@@ -31,6 +32,11 @@ struct Arguments {
 
 void add_arguments(CommandLine& line, Arguments& arguments) {
   add_model_arguments(line, arguments.model);
+  line.add_flag(
+      "weights",
+      &arguments.weights,
+      "Type in which weights are held: float32, bfloat16 or int8. The smaller, the faster.",
+      "Model");
   line.add_flag(
       "prompt", &arguments.prompt, "Text to continue; - reads it from stdin.", "Prompt");
   line.add_flag(
@@ -124,8 +130,15 @@ int generate(int argc, char** argv) {
     throw UsageError("--prompt: no text is given to continue; or use --interactive");
   }
   validate(arguments.sampling);
-  const auto loaded = load_model(arguments.model);
-  Generator generator(loaded.model, loaded.tokenizer);
+  const auto weights = weight_type_from_name(arguments.weights);
+  auto loaded = load_model(arguments.model);
+  std::shared_ptr<InferenceSession> session = make_inference_session(loaded.model, weights);
+  loaded.model = nullptr; // what the session needs of it, it holds
+  if (session->description().starts_with("modules")) {
+    StatusLine().log(
+        "note: tokens are computed by {}, not from packed weights", session->description());
+  }
+  Generator generator(session, loaded.tokenizer);
   install_stop_signals();
   if (arguments.interactive) {
     run_prompt_loop(generator, loaded.tokenizer, arguments);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/benchmark/block_suites.h"
+#include "apps/benchmark/generation_suites.h"
 #include "apps/benchmark/memory_suites.h"
 #include "apps/benchmark/suites.h"
 #include "apps/command_line.h"
@@ -25,6 +26,7 @@ struct Arguments {
   std::vector<std::string> suite;
   std::vector<std::string> workload;
   std::string dtype = "float32";
+  std::vector<std::string> weights;
   std::string text;
   int64_t steps = 5;
   int64_t threads = 0;
@@ -36,17 +38,22 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
   line.add_flag(
       "suite",
       &arguments.suite,
-      "What to measure: train, generate, block, experts, optimizer, memory, context, "
+      "What to measure: train, prefill, decode, block, experts, optimizer, memory, context, "
       "tokenizer; "
       "repeatable. The first two if not given.",
       "Benchmark");
   line.add_flag(
       "workload",
       &arguments.workload,
-      "Shapes to measure: tiny, fine, coarse; repeatable. tiny and fine if not given.",
+      "Shapes to measure: tiny, fine, coarse, mini; repeatable. tiny and fine if not given.",
       "Benchmark");
   line.add_flag(
       "dtype", &arguments.dtype, "Type of computation: float32 or bfloat16.", "Benchmark");
+  line.add_flag(
+      "weights",
+      &arguments.weights,
+      "Weights of prefill and decode: float32, bfloat16, int8; repeatable. All if not given.",
+      "Benchmark");
   line.add_flag(
       "text", &arguments.text, "Text for the tokenizer: a file, folder or JSONL.", "Benchmark");
   line.add_flag("steps", &arguments.steps, "How often what is measured is timed.", "Benchmark");
@@ -82,13 +89,25 @@ void complete(Arguments& arguments) {
   check_names(
       "--suite",
       arguments.suite,
-      {"train", "generate", "block", "experts", "optimizer", "memory", "context", "tokenizer"});
-  check_names("--workload", arguments.workload, {"tiny", "fine", "coarse"});
+      {"train",
+       "prefill",
+       "decode",
+       "block",
+       "experts",
+       "optimizer",
+       "memory",
+       "context",
+       "tokenizer"});
+  check_names("--workload", arguments.workload, {"tiny", "fine", "coarse", "mini"});
   if (arguments.suite.empty() && !arguments.profile) {
-    arguments.suite = {"train", "generate"};
+    arguments.suite = {"train", "prefill", "decode"};
     if (!arguments.text.empty()) {
       arguments.suite.push_back("tokenizer");
     }
+  }
+  check_names("--weights", arguments.weights, {"float32", "bfloat16", "int8"});
+  if (arguments.weights.empty()) {
+    arguments.weights = {"float32", "bfloat16", "int8"};
   }
   if (arguments.workload.empty()) {
     arguments.workload = {"tiny", "fine"};
@@ -117,8 +136,14 @@ std::vector<Measurement> measure(
     if (contains(arguments.suite, "train")) {
       append(results, measure_training(work, arguments.dtype, arguments.steps, machine, note));
     }
-    if (contains(arguments.suite, "generate")) {
-      append(results, measure_generation(work, note));
+    for (const auto& name : arguments.weights) {
+      const auto weights = weight_type_from_name(name);
+      if (contains(arguments.suite, "prefill")) {
+        append(results, measure_prefill(work, weights, note));
+      }
+      if (contains(arguments.suite, "decode")) {
+        append(results, measure_decode(work, weights, machine, note));
+      }
     }
     if (contains(arguments.suite, "block")) {
       append(results, measure_block(work, arguments.steps, note));

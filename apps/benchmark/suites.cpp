@@ -9,7 +9,6 @@
 #include "moe/decoder/decoder_lm.h"
 #include "moe/decoder/device.h"
 #include "moe/error.h"
-#include "moe/generation/generator.h"
 #include "moe/libtorch.h"
 
 namespace moe {
@@ -44,7 +43,8 @@ std::vector<Workload> workloads() {
   return {
       workload("tiny", 4, 256, 4, 8, 2, 512, 256, 8, 256),
       workload("fine", 8, 256, 8, 64, 8, 128, 8192, 16, 256),
-      workload("coarse", 8, 512, 8, 8, 2, 1024, 8192, 8, 512)};
+      workload("coarse", 8, 512, 8, 8, 2, 1024, 8192, 8, 512),
+      workload("mini", 8, 512, 8, 64, 8, 256, 32000, 4, 1024)};
 }
 
 double step_flops(const Workload& work) {
@@ -95,28 +95,6 @@ std::vector<Measurement> measure_training(
         result("peak_bytes", static_cast<double>(peak_resident_bytes() - before), "bytes"));
   }
   return results;
-}
-
-std::vector<Measurement> measure_generation(const Workload& work, const NoteCallback& note) {
-  note("generation with " + work.name);
-  torch::manual_seed(0);
-  auto options = work.model;
-  options.context_length = 1024;
-  const DecoderLM model(options);
-  SamplerOptions sampling;
-  sampling.max_new_tokens = 128;
-  sampling.temperature = 0.0;
-  const std::vector<int32_t> prompt(512, 65);
-  double prefill = 1e9;
-  double decode = 1e9;
-  for (int i = 0; i < 4; ++i) {
-    const auto generation = generate_tokens(model, prompt, sampling);
-    prefill = std::min(prefill, generation.prefill_seconds);
-    decode = std::min(decode, generation.decode_seconds);
-  }
-  return {
-      {"generate", work.name, "float32", "prefill_tokens_per_s", 512 / prefill, "tokens/s"},
-      {"generate", work.name, "float32", "decode_tokens_per_s", 127 / decode, "tokens/s"}};
 }
 
 std::vector<Measurement> measure_tokenizer(const std::string& path, const NoteCallback& note) {

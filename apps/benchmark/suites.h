@@ -17,7 +17,7 @@ struct Workload {
   int64_t sequence_length = 0;
 };
 
-/// `tiny`, `fine` and `coarse`.
+/// `tiny`, `fine`, `coarse` and `mini`.
 std::vector<Workload> workloads();
 
 /// Floating point operations of one training step by the usual count: three times the forward
@@ -34,9 +34,6 @@ std::vector<Measurement> measure_training(
     int64_t steps,
     const Machine& machine,
     const NoteCallback& note);
-
-/// Prefill of a prompt and decoding of tokens one by one, batch 1, with the generator itself.
-std::vector<Measurement> measure_generation(const Workload& workload, const NoteCallback& note);
 
 /// Training and encoding of a byte-level BPE of 8192 tokens on the text at `path`.
 std::vector<Measurement> measure_tokenizer(const std::string& path, const NoteCallback& note);

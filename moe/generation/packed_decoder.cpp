@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+#include <array>
 #include <string_view>
 #include <type_traits>
 
@@ -206,6 +208,26 @@ PackedDecoder pack_decoder(const DecoderLM& model, WeightType type) {
   packed.head =
       model->options.tie_embeddings ? packed.embedding : pack(model->head_weight(), type);
   return packed;
+}
+
+void round_weights(DecoderLM& model, WeightType type) {
+  constexpr std::array<std::string_view, 7> kPacked{
+      "embedding.weight",
+      "qkv_proj.weight",
+      "o_proj.weight",
+      "gate_up_proj",
+      "up_proj",
+      "down_proj",
+      "lm_head.weight"};
+  const torch::NoGradGuard no_grad;
+  for (auto& item : model->named_parameters()) {
+    const bool packed = std::any_of(kPacked.begin(), kPacked.end(), [&](std::string_view name) {
+      return item.key().ends_with(name);
+    });
+    if (packed) {
+      unpack(pack(item.value(), type), item.value());
+    }
+  }
 }
 
 void unpack_attention(const PackedLayer& layer, DecoderBlockImpl& block) {

@@ -39,25 +39,6 @@ torch::Tensor copy_of(std::span<const float> logits) {
   return torch::tensor(std::vector<float>(logits.begin(), logits.end()));
 }
 
-/// Replaces the weights of all matrices by what `type` keeps of them; norms and routers keep
-/// all.
-void round_weights(DecoderLM& model, WeightType type) {
-  const torch::NoGradGuard no_grad;
-  for (auto& item : model->named_parameters()) {
-    auto& weight = item.value();
-    const bool stays = item.key().find("norm") != std::string::npos ||
-                       item.key().find("router") != std::string::npos ||
-                       item.key().find("shared_expert_gate") != std::string::npos ||
-                       item.key().find("bias") != std::string::npos;
-    if (!stays) {
-      const int64_t columns = weight.size(-1);
-      const int64_t rows = weight.numel() / columns;
-      const auto packed = pack_matrix(weight.const_data_ptr<float>(), rows, columns, type);
-      unpack_rows(packed, 0, rows, weight.mutable_data_ptr<float>());
-    }
-  }
-}
-
 std::vector<DecoderOptions> packed_forms() {
   std::vector<DecoderOptions> forms;
   forms.push_back(tiny_decoder());
