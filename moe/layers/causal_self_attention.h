@@ -76,8 +76,8 @@ class KeyValueCache : public MixerState {
 ///
 /// 1. project to queries, keys and values;
 /// 2. normalise queries and keys per head (optional), turn them by their positions;
-/// 3. attend: LibTorch's scaled-dot-product attention, so memory grows linearly with S; with a
-///    sliding window it is computed by chunks of queries for the same reason;
+/// 3. attend, in memory that grows linearly with S: in float32 on the CPU by blocks
+///    (`fused_attention`), else by LibTorch, in chunks of queries where there is a window;
 /// 4. project back.
 class CausalSelfAttentionImpl : public torch::nn::Cloneable<CausalSelfAttentionImpl>,
                                 public SequenceMixer {
