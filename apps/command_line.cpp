@@ -22,7 +22,8 @@ std::string flag_name(const std::string& key) {
 
 bool is_list(const OptionPointer& field) {
   return std::holds_alternative<std::vector<int64_t>*>(field) ||
-         std::holds_alternative<std::vector<std::string>*>(field);
+         std::holds_alternative<std::vector<std::string>*>(field) ||
+         std::holds_alternative<std::vector<double>*>(field);
 }
 
 // The options hold no variable: values are read from the texts after parsing, because CLI11's
@@ -259,7 +260,10 @@ std::vector<OptionGroup> model_groups() {
   return {
       {"vocab_size", "Model"},
       {"num_heads", "Attention"},
+      {"rope_theta", "Rotary positions"},
+      {"norm_epsilon", "Normalisation"},
       {"num_experts", "Experts"},
+      {"router_score", "Router"},
       {"initializer_range", "Initial weights"}};
 }
 

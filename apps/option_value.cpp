@@ -39,13 +39,14 @@ std::optional<bool> parse_bool(std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<std::vector<int64_t>> parse_numbers(const std::vector<std::string>& arguments) {
-  std::vector<int64_t> values;
+template <class T>
+std::optional<std::vector<T>> parse_numbers(const std::vector<std::string>& arguments) {
+  std::vector<T> values;
   for (std::string_view rest : arguments) {
     bool more = !rest.empty();
     while (more) {
       const size_t comma = rest.find(',');
-      const auto value = parse_number<int64_t>(rest.substr(0, comma));
+      const auto value = parse_number<T>(rest.substr(0, comma));
       if (!value) {
         return std::nullopt;
       }
@@ -140,18 +141,20 @@ void write_option(const OptionPointer& field, OptionValue value) {
 }
 
 std::string expected_kind(const OptionPointer& field) {
-  constexpr std::array<const char*, 6> kinds = {
+  constexpr std::array<const char*, 7> kinds = {
       "true or false",
       "a whole number",
       "a number",
       "a text",
       "a list of whole numbers",
-      "a list of texts"};
+      "a list of texts",
+      "a list of numbers"};
   return kinds[field.index()];
 }
 
 std::string type_hint(const OptionPointer& field) {
-  constexpr std::array<const char*, 6> hints = {"", "INT", "NUMBER", "TEXT", "INT,...", "TEXT"};
+  constexpr std::array<const char*, 7> hints = {
+      "", "INT", "NUMBER", "TEXT", "INT,...", "TEXT", "NUMBER,..."};
   return hints[field.index()];
 }
 
@@ -167,7 +170,9 @@ OptionValue parse_option(
   }
   std::optional<OptionValue> value;
   if (std::holds_alternative<std::vector<int64_t>*>(field)) {
-    value = parse_numbers(arguments);
+    value = parse_numbers<int64_t>(arguments);
+  } else if (std::holds_alternative<std::vector<double>*>(field)) {
+    value = parse_numbers<double>(arguments);
   } else if (!arguments.empty()) {
     const std::string& text = arguments.back();
     if (std::holds_alternative<bool*>(field)) {
@@ -181,7 +186,8 @@ OptionValue parse_option(
   if (!value) {
     // Of a flag with one value that is given twice the last one counts.
     std::string found = arguments.empty() ? "" : arguments.back();
-    if (std::holds_alternative<std::vector<int64_t>*>(field)) {
+    if (std::holds_alternative<std::vector<int64_t>*>(field) ||
+        std::holds_alternative<std::vector<double>*>(field)) {
       found = fmt::format("{}", fmt::join(arguments, " "));
     }
     throw UsageError(

@@ -9,8 +9,14 @@
 namespace moe {
 
 /// The value of one option: every type that a field of an options struct may have.
-using OptionValue = std::
-    variant<bool, int64_t, double, std::string, std::vector<int64_t>, std::vector<std::string>>;
+using OptionValue = std::variant<
+    bool,
+    int64_t,
+    double,
+    std::string,
+    std::vector<int64_t>,
+    std::vector<std::string>,
+    std::vector<double>>;
 
 /// Points to the field of an options struct, in the order of `OptionValue`.
 using OptionPointer = std::variant<
@@ -19,7 +25,8 @@ using OptionPointer = std::variant<
     double*,
     std::string*,
     std::vector<int64_t>*,
-    std::vector<std::string>*>;
+    std::vector<std::string>*,
+    std::vector<double>*>;
 
 /// The value that the field has now.
 OptionValue read_option(const OptionPointer& field);
@@ -28,10 +35,10 @@ OptionValue read_option(const OptionPointer& field);
 void write_option(const OptionPointer& field, OptionValue value);
 
 /// What may be given, for messages: "true or false", "a whole number", "a number", "a text",
-/// "a list of whole numbers", "a list of texts".
+/// "a list of whole numbers", "a list of texts", "a list of numbers".
 std::string expected_kind(const OptionPointer& field);
 
-/// The type's short name in the help: "", INT, NUMBER, TEXT, "INT,...", TEXT.
+/// The type's short name in the help: "", INT, NUMBER, TEXT, "INT,...", TEXT, "NUMBER,...".
 std::string type_hint(const OptionPointer& field);
 
 /// Reads a value of the field's type from the arguments of one flag. Scalars take the last

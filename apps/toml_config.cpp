@@ -143,6 +143,13 @@ std::vector<std::string> as_arguments(const OptionValue& value) {
     }
     return arguments;
   }
+  if (const auto* numbers = std::get_if<std::vector<double>>(&value)) {
+    std::vector<std::string> arguments;
+    for (const double number : *numbers) {
+      arguments.push_back(to_toml(number));
+    }
+    return arguments;
+  }
   return {to_toml(value)};
 }
 

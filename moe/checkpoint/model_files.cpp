@@ -1,10 +1,13 @@
 #include "moe/checkpoint/model_files.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
+#include <optional>
 #include <unordered_set>
 #include <utility>
 
+#include "moe/checkpoint/mxfp4.h"
 #include "moe/checkpoint/tensor_problems_internal.h"
 #include "moe/error.h"
 #include "moe/files/atomic_file.h"
@@ -58,8 +61,9 @@ void check_size(const ReadConfig& config, const SafetensorsFolder& weights) {
       " experts; at most ",
       kMostExperts,
       " are supported");
+  // The smallest weights that are read take half a byte.
   check(
-      parameters <= static_cast<double>(weights.total_bytes()),
+      parameters / 2.0 <= static_cast<double>(weights.total_bytes()),
       weights.path().string(),
       ": ",
       weights.total_bytes(),
@@ -78,7 +82,7 @@ std::pair<std::string, std::string> embedding_names(const ReadConfig& config) {
   DecoderOptions ends = config.options;
   ends.num_layers = 0;
   ends.tie_embeddings = false;
-  const auto layouts = tensor_layouts(config.family, ends);
+  const auto layouts = tensor_layouts(config.family, ends, config.form);
   return {layouts.front().stored[0][0].name, layouts.back().stored[0][0].name};
 }
 
@@ -107,17 +111,28 @@ bool is_derived(std::string_view name) {
   return name.ends_with(".rotary_emb.inv_freq");
 }
 
+// Number of the layer in "PREFIX7.rest", or nothing.
+std::optional<int64_t> layer_of(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix)) {
+    return std::nullopt;
+  }
+  int64_t layer = 0;
+  const char* const end = name.data() + name.size();
+  const auto [rest, error] = std::from_chars(name.data() + prefix.size(), end, layer);
+  return error == std::errc() && rest != end && *rest == '.' ? std::optional(layer)
+                                                             : std::nullopt;
+}
+
 class OriginFinder {
  public:
-  explicit OriginFinder(const SafetensorsFolder& weights) : weights_(weights) {}
+  OriginFinder(const SafetensorsFolder& weights, const ReadConfig& config)
+      : weights_(weights), config_(config) {}
 
   TensorParts find(const TensorLayout& layout) {
     const TensorParts* chosen = nullptr;
     for (const TensorParts& parts : layout.stored) {
-      const bool present =
-          std::any_of(parts.begin(), parts.end(), [&](const StoredTensor& part) {
-            return weights_.find(part.name) != nullptr;
-          });
+      const bool present = std::any_of(
+          parts.begin(), parts.end(), [&](const StoredTensor& part) { return is_there(part); });
       if (present && chosen != nullptr) {
         problems.unexpected.push_back(parts[0].name + " (stored in another way, too)");
         use(parts);
@@ -131,31 +146,71 @@ class OriginFinder {
     return parts;
   }
 
-  void find_unexpected(const std::vector<std::string>& harmless) {
+  // Tensors that nothing has asked for. Returns how many of them are of parts that this model
+  // does not have, by intention.
+  int64_t find_unexpected(const std::vector<std::string>& harmless) {
+    int64_t left_out = 0;
     for (const std::string& name : weights_.names()) {
-      if (!used_.contains(name) && !is_derived(name) &&
-          std::find(harmless.begin(), harmless.end(), name) == harmless.end()) {
+      if (used_.contains(name) || is_derived(name) ||
+          std::find(harmless.begin(), harmless.end(), name) != harmless.end()) {
+        continue;
+      }
+      if (is_of_another_part(name)) {
+        ++left_out;
+      } else {
         problems.unexpected.push_back(quote(name));
       }
     }
+    return left_out;
   }
 
   TensorProblems problems;
 
  private:
+  bool is_there(const StoredTensor& part) const {
+    const std::string name =
+        part.encoding == StoredEncoding::mxfp4 ? mxfp4_blocks(part.name) : part.name;
+    return weights_.find(name) != nullptr;
+  }
+
+  // Layers that predict further tokens, and everything but the language model.
+  bool is_of_another_part(const std::string& name) const {
+    const FileForm& form = config_.form;
+    if (!form.prefix.empty() && !name.starts_with(form.prefix)) {
+      return true;
+    }
+    const auto layer = layer_of(name, form.prefix + "model.layers.");
+    const int64_t first = config_.options.num_layers;
+    return (layer && *layer >= first && *layer < first + form.extra_layers) ||
+           name.starts_with("mtp.") || name.starts_with("model.mtp");
+  }
+
   void use(const TensorParts& parts) {
     for (const StoredTensor& part : parts) {
-      used_.insert(part.name);
+      if (part.encoding == StoredEncoding::mxfp4) {
+        used_.insert(mxfp4_blocks(part.name));
+        used_.insert(mxfp4_scales(part.name));
+      } else {
+        used_.insert(part.name);
+        if (config_.form.fp8_block[0] > 0) {
+          used_.insert(fp8_scale(part.name));
+        }
+      }
     }
   }
 
   void check_parts(const TensorParts& parts) {
     for (const StoredTensor& part : parts) {
-      const TensorEntry* entry = weights_.find(part.name);
+      if (part.encoding == StoredEncoding::mxfp4) {
+        check_mxfp4(part);
+        continue;
+      }
+      const TensorEntry* entry = check_entry(part.name, part.shape);
       if (entry == nullptr) {
-        problems.missing.push_back(part.name);
-      } else if (entry->shape != part.shape) {
-        problems.misfits.push_back(shape_misfit(part.name, entry->shape, part.shape));
+        continue;
+      }
+      if (entry->type == ElementType::f8_e4m3) {
+        check_fp8(part);
       } else if (!is_floating_point(entry->type)) {
         problems.misfits.push_back(
             part.name + " of type " + std::string(element_type_name(entry->type)) +
@@ -164,17 +219,74 @@ class OriginFinder {
     }
   }
 
+  // The tensor if it is there in that shape.
+  const TensorEntry* check_entry(const std::string& name, const std::vector<int64_t>& shape) {
+    const TensorEntry* entry = weights_.find(name);
+    if (entry == nullptr) {
+      problems.missing.push_back(name);
+    } else if (entry->shape != shape) {
+      problems.misfits.push_back(shape_misfit(name, entry->shape, shape));
+      return nullptr;
+    }
+    return entry;
+  }
+
+  void check_type(const TensorEntry* entry, ElementType type) {
+    if (entry != nullptr && entry->type != type) {
+      problems.misfits.push_back(
+          entry->name + " of type " + std::string(element_type_name(entry->type)) +
+          " instead of " + std::string(element_type_name(type)));
+    }
+  }
+
+  void check_mxfp4(const StoredTensor& part) {
+    auto groups = part.shape;
+    if (groups.back() % kMxfp4Block != 0) {
+      problems.misfits.push_back(
+          part.name + " in blocks of 32, which do not divide " + std::to_string(groups.back()));
+      return;
+    }
+    groups.back() /= kMxfp4Block;
+    check_type(check_entry(mxfp4_scales(part.name), groups), ElementType::u8);
+    groups.push_back(kMxfp4Block / 2);
+    check_type(check_entry(mxfp4_blocks(part.name), groups), ElementType::u8);
+  }
+
+  void check_fp8(const StoredTensor& part) {
+    const auto& block = config_.form.fp8_block;
+    if (block[0] == 0 || part.shape.size() != 2) {
+      problems.misfits.push_back(
+          part.name + " of type F8_E4M3 without a quantization_config that says how");
+      return;
+    }
+    const auto blocks = [&](size_t i) { return (part.shape[i] - 1) / block[i] + 1; };
+    check_type(check_entry(fp8_scale(part.name), {blocks(0), blocks(1)}), ElementType::f32);
+  }
+
   const SafetensorsFolder& weights_;
+  const ReadConfig& config_;
   std::unordered_set<std::string> used_;
 };
 
 } // namespace
 
+std::string mxfp4_blocks(const std::string& name) {
+  return name + "_blocks";
+}
+
+std::string mxfp4_scales(const std::string& name) {
+  return name + "_scales";
+}
+
+std::string fp8_scale(const std::string& name) {
+  return name + "_scale_inv";
+}
+
 ModelFiles::ModelFiles(const fs::path& folder)
     : folder_(folder), config_(open_config(folder)), weights_(folder) {
   check_size(config_, weights_);
   untie_different_embeddings(config_, weights_);
-  auto layouts = tensor_layouts(config_.family, config_.options);
+  auto layouts = tensor_layouts(config_.family, config_.options, config_.form);
   std::vector<std::string> harmless;
   if (config_.options.tie_embeddings) {
     const auto [embedding, head] = embedding_names(config_);
@@ -183,11 +295,15 @@ ModelFiles::ModelFiles(const fs::path& folder)
       layouts[0].stored[0][0].name = head; // the one matrix may have either name
     }
   }
-  OriginFinder finder(weights_);
+  OriginFinder finder(weights_, config_);
   for (const TensorLayout& layout : layouts) {
     origins_.push_back({layout.ours, finder.find(layout)});
   }
-  finder.find_unexpected(harmless);
+  if (const int64_t left_out = finder.find_unexpected(harmless); left_out > 0) {
+    config_.notices.push_back(
+        weights_.path().string() + ": " + std::to_string(left_out) +
+        " tensors of other parts (further predictions, images) are not used");
+  }
   check(
       finder.problems.none(),
       weights_.path().string(),

@@ -9,8 +9,13 @@
 
 namespace moe {
 
-/// A tensor of ours and where its elements lie: in one or more tensors of the weight files, one
-/// after the other.
+/// The names of the tensors that hold a tensor in 4-bit blocks, and of the scales of one in
+/// FP8.
+std::string mxfp4_blocks(const std::string& name);
+std::string mxfp4_scales(const std::string& name);
+std::string fp8_scale(const std::string& name);
+
+/// A tensor of ours and where its elements lie: in one or more tensors of the weight files.
 struct TensorOrigin {
   NamedShape ours;
   TensorParts parts;

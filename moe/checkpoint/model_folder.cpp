@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "moe/checkpoint/tensor_parts.h"
 #include "moe/checkpoint/tensor_problems_internal.h"
 #include "moe/error.h"
 #include "moe/files/atomic_file.h"
@@ -55,22 +56,6 @@ void check_same_tensors(
   check(problems.none(), where, ": ", problems.text(kMostNames));
 }
 
-// The stored tensors of one of ours: slices of its elements, one after the other.
-void add_parts(
-    std::vector<TensorSource>& sources,
-    const TensorParts& parts,
-    const torch::Tensor& ours,
-    torch::ScalarType type) {
-  const auto flat = ours.detach().contiguous().view(-1);
-  int64_t offset = 0;
-  for (const StoredTensor& part : parts) {
-    const int64_t count = c10::multiply_integers(part.shape);
-    sources.push_back(
-        tensor_source(part.name, flat.narrow(/*dim=*/0, offset, count).view(part.shape), type));
-    offset += count;
-  }
-}
-
 void write_tokenizer(
     const fs::path& folder, const DecoderOptions& options, const ModelExtras& extras) {
   write_file_atomically(folder / "tokenizer.json", extras.tokenizer_json);
@@ -82,30 +67,6 @@ void write_tokenizer(
   config["model_max_length"] = options.context_length;
   config["clean_up_tokenization_spaces"] = false;
   write_file_atomically(folder / "tokenizer_config.json", config.dump(2) + "\n");
-}
-
-torch::Tensor open_part(const SafetensorsFolder& weights, const StoredTensor& part) {
-  return view_tensor(*weights.find(part.name), weights.file_of(part.name)->owner());
-}
-
-void copy_parts(
-    const torch::Tensor& destination,
-    const SafetensorsFolder& weights,
-    const TensorParts& parts) {
-  const torch::NoGradGuard no_grad;
-  auto contiguous = destination.is_contiguous()
-                        ? destination
-                        : torch::empty_like(destination, torch::MemoryFormat::Contiguous);
-  auto flat = contiguous.view(-1);
-  int64_t offset = 0;
-  for (const StoredTensor& part : parts) {
-    const auto source = open_part(weights, part).view(-1);
-    flat.narrow(/*dim=*/0, offset, source.numel()).copy_(source);
-    offset += source.numel();
-  }
-  if (!destination.is_contiguous()) {
-    destination.copy_(contiguous);
-  }
 }
 
 } // namespace
@@ -121,14 +82,20 @@ std::vector<std::string> write_model_files(
   if (extras.end_of_text_id) {
     config_extras.eos_token_ids = {*extras.end_of_text_id};
   }
-  const WrittenConfig config = write_config(options, config_extras);
+  const WrittenConfig config = write_config(options, config_extras, extras.family);
   check_same_tensors(
       decoder_tensors(options),
       tensors,
       folder.string() + ": the tensors are not those of a DecoderLM with these options");
   std::vector<TensorSource> sources;
-  for (const TensorLayout& layout : tensor_layouts(config.family, options)) {
-    add_parts(sources, layout.stored[0], tensors[layout.ours.name], extras.dtype);
+  for (const TensorLayout& layout : tensor_layouts(config.family, options, config.form)) {
+    const torch::Tensor& tensor = tensors[layout.ours.name];
+    const auto type = extras.keep_types               ? tensor.scalar_type()
+                      : is_buffer(layout.ours.name) ? torch::kFloat32
+                                                    : extras.dtype;
+    for (auto& source : part_sources(layout.stored[0], tensor, type)) {
+      sources.push_back(std::move(source));
+    }
   }
   write_safetensors_folder(
       folder, std::move(sources), {{"format", "pt"}}, extras.max_shard_bytes);
@@ -187,19 +154,15 @@ void ModelFolder::load_into(torch::nn::Module& module) const {
   check_same_tensors(
       ours, targets, path().string() + ": the module is not a DecoderLM with these options");
   for (const TensorOrigin& origin : files_.origins()) {
-    copy_parts(targets[origin.ours.name], files_.weights(), origin.parts);
+    copy_parts(files_, origin.parts, targets[origin.ours.name]);
   }
 }
 
 StateDict ModelFolder::tensors() const {
   StateDict result;
   for (const TensorOrigin& origin : files_.origins()) {
-    auto type = scalar_type(files_.weights().find(origin.parts[0].name)->type);
-    for (const StoredTensor& part : origin.parts) {
-      type = torch::promoteTypes(type, scalar_type(files_.weights().find(part.name)->type));
-    }
-    auto tensor = torch::empty(origin.ours.shape, type);
-    copy_parts(tensor, files_.weights(), origin.parts);
+    auto tensor = torch::empty(origin.ours.shape, parts_type(files_, origin.parts));
+    copy_parts(files_, origin.parts, tensor);
     result.insert(origin.ours.name, tensor);
   }
   return result;

@@ -23,6 +23,11 @@ struct ModelExtras {
   double load_balancing_weight = 0.0;
   /// Type of the stored weights.
   torch::ScalarType dtype = torch::kFloat32;
+  /// Store each tensor in the type that it has instead; `dtype` is only the model's name of it.
+  bool keep_types = false;
+  /// Architecture to write if it expresses the model, such as that of the folder from which the
+  /// model was read; empty or another one: the first that does.
+  std::string family;
   /// Weights are split into files of at most this size; 0 for one file.
   int64_t max_shard_bytes = 0;
 };

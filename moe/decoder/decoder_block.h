@@ -5,6 +5,7 @@
 #include "moe/decoder/decoder_options.h"
 #include "moe/layers/causal_self_attention.h"
 #include "moe/layers/expert.h"
+#include "moe/layers/latent_attention.h"
 #include "moe/layers/rms_norm.h"
 #include "moe/layers/sparse_moe_block.h"
 #include "moe/libtorch.h"
@@ -17,12 +18,15 @@ struct DecoderBlockOutput {
   std::optional<Routing> routing; ///< of a layer with experts
 };
 
-/// One layer of the decoder, pre-norm:
+/// One layer of the decoder. With the norms before its parts:
 ///
 /// 1. x = x + attention(norm(x))
 /// 2. x = x + feed_forward(norm(x)), where the feed-forward part is a mixture of experts or, in
 /// a
 ///    dense layer, one network.
+///
+/// `norm_placement` puts norms after the parts instead, or both, or makes both parts of one
+/// norm; what each part adds is multiplied by `residual_multiplier`.
 class DecoderBlockImpl : public torch::nn::Cloneable<DecoderBlockImpl> {
  public:
   /// Layer `layer` of the model that `options` describe.
@@ -41,13 +45,26 @@ class DecoderBlockImpl : public torch::nn::Cloneable<DecoderBlockImpl> {
 
   DecoderOptions options;
   int64_t layer;
-  RMSNorm attention_norm{nullptr};
-  CausalSelfAttention attention{nullptr};
-  RMSNorm feed_forward_norm{nullptr};
-  SparseMoEBlock moe{nullptr};  ///< empty in a dense layer
-  Expert feed_forward{nullptr}; ///< empty in a layer with experts
+  RMSNorm attention_norm{nullptr};           ///< empty with norms after the parts only
+  CausalSelfAttention attention{nullptr};    ///< empty with latent attention
+  LatentAttention latent_attention{nullptr}; ///< registered as "attention"; empty without
+  RMSNorm attention_output_norm{nullptr};    ///< empty without norms after the parts
+  RMSNorm feed_forward_norm{nullptr};        ///< empty with norms after the parts, or parallel
+  SparseMoEBlock moe{nullptr};               ///< empty in a dense layer
+  Expert feed_forward{nullptr};              ///< empty in a layer with experts
+  RMSNorm feed_forward_output_norm{nullptr}; ///< empty without norms after the parts
+
+ private:
+  torch::Tensor add(
+      const torch::Tensor& hidden, const torch::Tensor& part, RMSNorm& output_norm);
 };
 
 TORCH_MODULE(DecoderBlock);
+
+/// How layer `layer` turns queries and keys by their positions.
+RotaryForm rotary_form(const DecoderOptions& options, int64_t layer);
+
+/// A norm of the residual stream of the model that `options` describe.
+RMSNorm residual_norm(const DecoderOptions& options);
 
 } // namespace moe

@@ -1,5 +1,8 @@
 #include "moe/decoder/decoder_lm.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "moe/decoder/recompute.h"
 
 namespace moe {
@@ -25,8 +28,10 @@ void DecoderLMImpl::reset() {
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     layers->push_back(DecoderBlock(options, layer));
   }
-  final_norm = register_module(
-      "final_norm", RMSNorm(RMSNormOptions(options.model_dim).epsilon(options.norm_epsilon)));
+  final_norm = register_module("final_norm", residual_norm(options));
+  if (options.head_bias) {
+    head_bias = register_parameter("head_bias", torch::empty({options.vocab_size}));
+  }
   if (!options.tie_embeddings) {
     lm_head = register_module(
         "lm_head",
@@ -42,6 +47,9 @@ void DecoderLMImpl::reset_parameters() {
     block->as<DecoderBlockImpl>()->reset_parameters();
   }
   final_norm->reset_parameters();
+  if (options.head_bias) {
+    torch::nn::init::zeros_(head_bias);
+  }
   if (!options.tie_embeddings) {
     torch::nn::init::normal_(lm_head->weight, /*mean=*/0.0, options.initializer_range);
   }
@@ -58,6 +66,10 @@ DecoderOutput DecoderLMImpl::forward(const torch::Tensor& ids, const torch::Tens
   return run(ids, /*state=*/nullptr, documents);
 }
 
+DecoderOutput DecoderLMImpl::trace(const torch::Tensor& ids) {
+  return run(ids, /*state=*/nullptr, /*documents=*/{}, /*keep_hidden_states=*/true);
+}
+
 DecoderOutput DecoderLMImpl::forward(const torch::Tensor& ids, DecoderState& state) {
   TORCH_CHECK(
       state.length + ids.size(-1) <= state.capacity,
@@ -65,48 +77,126 @@ DecoderOutput DecoderLMImpl::forward(const torch::Tensor& ids, DecoderState& sta
       state.length + ids.size(-1),
       " tokens do not fit into a state made for ",
       state.capacity);
+  if (options.rope_scaling == "longrope") {
+    return forward_longrope(ids, state);
+  }
   auto output = run(ids, &state, /*documents=*/{});
   state.length += ids.size(1);
   return output;
 }
 
+// The frequencies of all positions change when the sequence grows beyond the original length:
+// then everything is computed anew.
+DecoderOutput DecoderLMImpl::forward_longrope(const torch::Tensor& ids, DecoderState& state) {
+  const int64_t original = rotary_form(options, /*layer=*/0).original_length;
+  const int64_t length = ids.size(1);
+  const int64_t before = state.length;
+  state.ids = before == 0 ? ids : torch::cat({state.ids, ids}, /*dim=*/1);
+  if (before == 0 || before > original || before + length <= original) {
+    auto output = run(ids, &state, /*documents=*/{});
+    state.length += length;
+    return output;
+  }
+  const int64_t batch = ids.size(0);
+  state.layers = make_state(batch, state.capacity).layers;
+  state.length = 0;
+  auto output = run(state.ids, &state, /*documents=*/{});
+  state.length = before + length;
+  output.hidden = output.hidden.slice(/*dim=*/1, before);
+  for (Routing& routing : output.routing) {
+    const auto last = [&](const torch::Tensor& tensor) {
+      return tensor.view({batch, state.length, -1}).slice(/*dim=*/1, before).flatten(0, 1);
+    };
+    routing = {
+        last(routing.logits),
+        last(routing.scores),
+        last(routing.experts),
+        last(routing.weights)};
+  }
+  return output;
+}
+
 DecoderOutput DecoderLMImpl::run(
-    const torch::Tensor& ids, DecoderState* state, const torch::Tensor& documents) {
+    const torch::Tensor& ids,
+    DecoderState* state,
+    const torch::Tensor& documents,
+    bool keep_hidden_states) {
   TORCH_CHECK(
       ids.dim() == 2 && ids.scalar_type() == torch::kInt64,
       "DecoderLM: ids must be [B, S] int64, got ",
       ids.sizes(),
       " ",
       ids.scalar_type());
-  const auto table_type = c10::promoteTypes(embedding->weight.scalar_type(), torch::kFloat32);
   const auto starts = documents.defined() ? document_starts(documents) : DocumentStarts{};
+  const auto tables =
+      rotary_tables(state == nullptr ? 0 : state->length, ids.size(1), ids.device());
   SequenceContext context;
   context.documents = documents.defined() ? &starts : nullptr;
-  context.rotary = rotary_table(
-      state == nullptr ? 0 : state->length,
-      ids.size(1),
-      resolved_head_dim(options),
-      options.rope_theta,
-      torch::TensorOptions().dtype(table_type).device(ids.device()));
   DecoderOutput output;
   auto hidden = embedding(ids); // [B, S, D]
+  if (options.embedding_multiplier != 1.0) {
+    hidden = hidden * options.embedding_multiplier;
+  }
   for (size_t layer = 0; layer < layers->size(); ++layer) {
+    context.rotary = tables[layer];
     context.state = state == nullptr ? nullptr : state->layers[layer].get();
     const auto module = layers->ptr<DecoderBlockImpl>(layer);
     const bool keep_input_only = recompute && state == nullptr && torch::GradMode::is_enabled();
     auto block = keep_input_only ? forward_recomputed(module, hidden, context)
                                  : module->forward(hidden, context);
+    if (keep_hidden_states) {
+      output.hidden_states.push_back(hidden);
+    }
     hidden = block.hidden;
     if (block.routing) {
       output.routing.push_back(std::move(*block.routing));
     }
   }
   output.hidden = final_norm(hidden);
+  if (keep_hidden_states) {
+    output.hidden_states.push_back(output.hidden);
+  }
   return output;
 }
 
+std::vector<RotaryTable> DecoderLMImpl::rotary_tables(
+    int64_t first, int64_t length, const torch::Device& device) const {
+  const auto type = c10::promoteTypes(embedding->weight.scalar_type(), torch::kFloat32);
+  std::vector<std::pair<RotaryForm, RotaryTable>> made; // most models have but one
+  std::vector<RotaryTable> tables;
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    if (names_layer(options.no_rope_layers, layer)) {
+      tables.emplace_back();
+      continue;
+    }
+    const auto form = rotary_form(options, layer);
+    auto found = std::find_if(
+        made.begin(), made.end(), [&](const auto& pair) { return pair.first == form; });
+    if (found == made.end()) {
+      const auto table_type = torch::TensorOptions().dtype(type).device(device);
+      made.emplace_back(form, rotary_table(first, length, form, table_type));
+      found = std::prev(made.end());
+    }
+    tables.push_back(found->second);
+  }
+  return tables;
+}
+
 torch::Tensor DecoderLMImpl::logits(const torch::Tensor& hidden) {
-  return torch::linear(hidden, head_weight());
+  const auto logits = torch::linear(hidden, head_weight(), head_bias);
+  return options.logits_multiplier == 1.0 ? logits : logits * options.logits_multiplier;
+}
+
+HeadOperands DecoderLMImpl::head_operands(const torch::Tensor& hidden) const {
+  HeadOperands operands{hidden, head_weight()};
+  if (head_bias.defined()) {
+    operands.rows = torch::constant_pad_nd(hidden, {0, 1}, /*value=*/1.0);
+    operands.weight = torch::cat({operands.weight, head_bias.unsqueeze(1)}, /*dim=*/1);
+  }
+  if (options.logits_multiplier != 1.0) {
+    operands.rows = operands.rows * options.logits_multiplier;
+  }
+  return operands;
 }
 
 torch::Tensor DecoderLMImpl::head_weight() const {

@@ -13,6 +13,15 @@ namespace moe {
 struct DecoderOutput {
   torch::Tensor hidden;         ///< [B, S, D], after the final norm
   std::vector<Routing> routing; ///< one per layer with experts, in the order of layers
+  /// Of `trace` only: the input of the first layer and the output of each, [B, S, D]; the last
+  /// one is taken after the final norm.
+  std::vector<torch::Tensor> hidden_states;
+};
+
+/// Two matrices whose product are the logits.
+struct HeadOperands {
+  torch::Tensor rows;   ///< [..., D], or [..., D + 1] with a bias
+  torch::Tensor weight; ///< [V, D], or [V, D + 1] with a bias
 };
 
 /// A decoder-only language model: embedding, blocks of attention and experts, final norm and
@@ -38,11 +47,18 @@ class DecoderLMImpl : public torch::nn::Cloneable<DecoderLMImpl> {
   /// document in its row, tokens of different documents do not see each other.
   DecoderOutput forward(const torch::Tensor& ids, const torch::Tensor& documents = {});
 
+  /// The same, with the hidden states between the layers.
+  DecoderOutput trace(const torch::Tensor& ids);
+
   /// The same for ids that continue the tokens in `state`, which takes them in.
   DecoderOutput forward(const torch::Tensor& ids, DecoderState& state);
 
   /// `hidden` [..., D] -> [..., V].
   torch::Tensor logits(const torch::Tensor& hidden);
+
+  /// What `next_token_loss` and `token_losses` take: rows · weightᵀ are the logits of `hidden`,
+  /// multiplier and bias included.
+  HeadOperands head_operands(const torch::Tensor& hidden) const;
 
   /// The matrix of the vocabulary head, [V, D]; the embedding's if they are tied.
   torch::Tensor head_weight() const;
@@ -55,13 +71,20 @@ class DecoderLMImpl : public torch::nn::Cloneable<DecoderLMImpl> {
   torch::nn::Embedding embedding{nullptr};
   torch::nn::ModuleList layers{nullptr};
   RMSNorm final_norm{nullptr};
+  torch::Tensor head_bias;            ///< [V]; undefined without bias
   torch::nn::Linear lm_head{nullptr}; ///< empty if the embeddings are tied
   /// Keep only each block's input for the backward pass, which computes the blocks once more.
   bool recompute = false;
 
  private:
   DecoderOutput run(
-      const torch::Tensor& ids, DecoderState* state, const torch::Tensor& documents);
+      const torch::Tensor& ids,
+      DecoderState* state,
+      const torch::Tensor& documents,
+      bool keep_hidden_states = false);
+  DecoderOutput forward_longrope(const torch::Tensor& ids, DecoderState& state);
+  std::vector<RotaryTable> rotary_tables(
+      int64_t first, int64_t length, const torch::Device& device) const;
 };
 
 TORCH_MODULE(DecoderLM);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -15,6 +17,7 @@ struct DecoderState {
   std::vector<std::unique_ptr<MixerState>> layers; ///< one per layer
   int64_t capacity = 0;                            ///< tokens that fit per sequence
   int64_t length = 0;                              ///< tokens seen per sequence
+  torch::Tensor ids; ///< those tokens, [B, length]; kept for longrope only
 
   /// Bytes of memory of all layers.
   int64_t bytes() const;

@@ -89,7 +89,8 @@ Evaluation evaluate(DecoderLM model, const std::vector<EvaluationDomain>& domain
     for (int64_t i = 0; i < domain.windows.num_batches(); ++i) {
       const auto batch = domain.windows.batch(i).to(device);
       const auto output = model->forward(batch.inputs, batch.documents);
-      const auto losses = token_losses(output.hidden, model->head_weight(), batch.targets);
+      const auto head = model->head_operands(output.hidden);
+      const auto losses = token_losses(head.rows, head.weight, batch.targets);
       add_windows(sums, losses, batch.loss_mask);
       add_counts(counts, output, batch.loss_mask);
     }

@@ -18,10 +18,22 @@ enum class Activation {
 ///
 ///     gated:   down( activation(gate(x)) · up(x) )
 ///     ungated: down( activation(up(x)) )
+///
+/// `limit` and `offset` make of the gated form, with g = gate(x) and u = up(x):
+///
+///     down( activation(min(g, limit)) · (min(max(u, -limit), limit) + offset) )
 struct ExpertForm {
   Activation activation = Activation::silu;
   bool gated = true;
+  double limit = 0.0;         ///< 0 for none; without gate it limits u from above
+  double sigmoid_scale = 1.0; ///< silu becomes x · sigmoid(scale · x)
+  double offset = 0.0;        ///< added to the factor of the activation
+
+  bool operator==(const ExpertForm&) const = default;
 };
+
+/// Whether the form is nothing but an activation, gated or not.
+bool is_plain(const ExpertForm& form);
 
 /// The name by which options, flags and configuration files call an activation ("gelu_tanh").
 std::string_view activation_name(Activation activation);

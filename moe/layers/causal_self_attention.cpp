@@ -9,7 +9,7 @@ namespace {
 
 using torch::indexing::Slice;
 
-torch::Tensor attend(
+torch::Tensor sdpa(
     const torch::Tensor& queries,
     const torch::Tensor& keys,
     const torch::Tensor& values,
@@ -42,61 +42,6 @@ torch::Tensor window_mask(
   return sliding_window > 0 ? visible.logical_and(distance < sliding_window) : visible;
 }
 
-/// Queries `first` to `first + S - 1` attend to all keys up to their own position.
-torch::Tensor attend_from(
-    int64_t first,
-    const torch::Tensor& queries,
-    const torch::Tensor& keys,
-    const torch::Tensor& values,
-    int64_t sliding_window) {
-  const int64_t end = keys.size(2);
-  if (first == 0) {
-    return causal_attention(queries, keys, values, sliding_window);
-  }
-  const int64_t first_key =
-      sliding_window > 0 ? std::max<int64_t>(0, first - sliding_window + 1) : 0;
-  const auto seen_keys = keys.slice(/*dim=*/2, first_key);
-  const auto seen_values = values.slice(/*dim=*/2, first_key);
-  if (first == end - 1) {
-    return attend(queries, seen_keys, seen_values, std::nullopt, /*is_causal=*/false);
-  }
-  const auto mask = window_mask(first, first_key, end, sliding_window, queries.device());
-  return attend(queries, seen_keys, seen_values, mask, /*is_causal=*/false);
-}
-
-torch::Tensor attend_within_documents(
-    const torch::Tensor& queries,
-    const torch::Tensor& keys,
-    const torch::Tensor& values,
-    const DocumentStarts& documents,
-    int64_t sliding_window) {
-  TORCH_CHECK(
-      static_cast<int64_t>(documents.starts.size()) == queries.size(0),
-      "CausalSelfAttention: documents of ",
-      documents.starts.size(),
-      " rows for a batch of ",
-      queries.size(0));
-  const AttentionForm form{sliding_window, /*scale=*/0.0, /*sinks=*/{}, documents.starts};
-  if (can_fuse_attention(queries, keys, values, form)) {
-    return fused_attention(queries, keys, values, form);
-  }
-  std::vector<torch::Tensor> rows;
-  for (int64_t b = 0; b < queries.size(0); ++b) {
-    const auto& starts = documents.starts[b];
-    std::vector<torch::Tensor> parts;
-    for (size_t i = 0; i < starts.size(); ++i) {
-      const int64_t end = i + 1 < starts.size() ? starts[i + 1] : queries.size(2);
-      const auto part = [&](const torch::Tensor& tensor) {
-        return tensor.slice(/*dim=*/0, b, b + 1).slice(/*dim=*/2, starts[i], end);
-      };
-      parts.push_back(
-          causal_attention(part(queries), part(keys), part(values), sliding_window));
-    }
-    rows.push_back(torch::cat(parts, /*dim=*/2));
-  }
-  return torch::cat(rows, /*dim=*/0);
-}
-
 } // namespace
 
 DocumentStarts document_starts(const torch::Tensor& documents) {
@@ -114,6 +59,60 @@ DocumentStarts document_starts(const torch::Tensor& documents) {
   return result;
 }
 
+torch::Tensor attend_within_documents(
+    const torch::Tensor& queries,
+    const torch::Tensor& keys,
+    const torch::Tensor& values,
+    const AttentionPattern& pattern,
+    const DocumentStarts& documents) {
+  TORCH_CHECK(
+      static_cast<int64_t>(documents.starts.size()) == queries.size(0),
+      "CausalSelfAttention: documents of ",
+      documents.starts.size(),
+      " rows for a batch of ",
+      queries.size(0));
+  if (const auto fused = fused_pattern(queries, keys, values, pattern, documents.starts)) {
+    return *fused;
+  }
+  std::vector<torch::Tensor> rows;
+  for (int64_t b = 0; b < queries.size(0); ++b) {
+    const auto& starts = documents.starts[b];
+    std::vector<torch::Tensor> parts;
+    for (size_t i = 0; i < starts.size(); ++i) {
+      const int64_t end = i + 1 < starts.size() ? starts[i + 1] : queries.size(2);
+      const auto part = [&](const torch::Tensor& tensor) {
+        return tensor.slice(/*dim=*/0, b, b + 1).slice(/*dim=*/2, starts[i], end);
+      };
+      parts.push_back(attend(part(queries), part(keys), part(values), pattern));
+    }
+    rows.push_back(torch::cat(parts, /*dim=*/2));
+  }
+  return torch::cat(rows, /*dim=*/0);
+}
+
+torch::Tensor grown_queries(
+    const torch::Tensor& queries,
+    double growth,
+    int64_t length,
+    int64_t first,
+    const DocumentStarts* documents) {
+  const auto type = c10::promoteTypes(queries.scalar_type(), torch::kFloat32);
+  const int64_t batch = documents == nullptr ? 1 : queries.size(0);
+  auto position = torch::arange(first, first + queries.size(1), torch::kInt64)
+                      .expand({batch, -1})
+                      .clone(); // [1 or B, S]
+  for (int64_t b = 0; documents != nullptr && b < batch; ++b) {
+    for (const int64_t start : documents->starts[b]) {
+      position[b]
+          .slice(/*dim=*/0, start)
+          .copy_(torch::arange(first, first + queries.size(1) - start, torch::kInt64));
+    }
+  }
+  const auto steps = torch::div(position, length, "floor").to(queries.device(), type);
+  const auto factor = torch::log1p(steps) * growth + 1.0;
+  return (queries * factor.view({batch, -1, 1, 1})).to(queries.scalar_type());
+}
+
 torch::Tensor causal_attention(
     const torch::Tensor& queries,
     const torch::Tensor& keys,
@@ -125,14 +124,14 @@ torch::Tensor causal_attention(
   }
   const int64_t length = queries.size(2);
   if (sliding_window == 0 || sliding_window >= length) {
-    return attend(queries, keys, values, std::nullopt, /*is_causal=*/true);
+    return sdpa(queries, keys, values, std::nullopt, /*is_causal=*/true);
   }
   std::vector<torch::Tensor> chunks;
   for (int64_t begin = 0; begin < length; begin += sliding_window) {
     const int64_t end = std::min(begin + sliding_window, length);
     const int64_t first_key = std::max<int64_t>(0, begin - sliding_window + 1);
     const auto mask = window_mask(begin, first_key, end, sliding_window, queries.device());
-    chunks.push_back(attend(
+    chunks.push_back(sdpa(
         queries.slice(/*dim=*/2, begin, end),
         keys.slice(/*dim=*/2, first_key, end),
         values.slice(/*dim=*/2, first_key, end),
@@ -234,16 +233,31 @@ void CausalSelfAttentionImpl::reset() {
   const int64_t qkv_dim = query_dim + 2 * options.num_kv_heads() * head_dim;
   qkv_proj = register_module(
       "qkv_proj",
-      torch::nn::Linear(
-          torch::nn::LinearOptions(options.model_dim(), qkv_dim).bias(options.bias())));
+      torch::nn::Linear(torch::nn::LinearOptions(options.model_dim(), qkv_dim)
+                            .bias(options.bias() || options.qkv_bias())));
   o_proj = register_module(
       "o_proj",
       torch::nn::Linear(
           torch::nn::LinearOptions(query_dim, options.model_dim()).bias(options.bias())));
-  if (options.qk_norm()) {
-    const auto norm_options = RMSNormOptions(head_dim).epsilon(options.norm_epsilon());
-    q_norm = register_module("q_norm", RMSNorm(norm_options));
-    k_norm = register_module("k_norm", RMSNorm(norm_options));
+  if (options.qk_norm() && options.qk_norm_kind() != QKNorm::unweighted) {
+    const bool full = options.qk_norm_kind() == QKNorm::full;
+    const int64_t key_dim = options.num_kv_heads() * head_dim;
+    const auto norm = [&](int64_t dim) {
+      return RMSNorm(RMSNormOptions(dim).epsilon(options.norm_epsilon()));
+    };
+    q_norm = register_module("q_norm", norm(full ? query_dim : head_dim));
+    k_norm = register_module("k_norm", norm(full ? key_dim : head_dim));
+  }
+  if (options.has_sinks()) {
+    sinks = register_parameter("sinks", torch::empty({options.num_heads()}));
+  }
+  if (options.gate() != AttentionGate::none) {
+    const bool per_head = options.gate() == AttentionGate::softplus_per_head;
+    gate_proj = register_module(
+        "gate_proj",
+        torch::nn::Linear(torch::nn::LinearOptions(
+                              options.model_dim(), per_head ? options.num_heads() : query_dim)
+                              .bias(false)));
   }
   reset_parameters();
 }
@@ -251,13 +265,17 @@ void CausalSelfAttentionImpl::reset() {
 void CausalSelfAttentionImpl::reset_parameters() {
   torch::nn::init::normal_(qkv_proj->weight, /*mean=*/0.0, options.initializer_range());
   torch::nn::init::normal_(o_proj->weight, /*mean=*/0.0, options.output_initializer_range());
-  if (options.bias()) {
-    torch::nn::init::zeros_(qkv_proj->bias);
-    torch::nn::init::zeros_(o_proj->bias);
+  for (const auto& bias : {qkv_proj->bias, o_proj->bias, sinks}) {
+    if (bias.defined()) {
+      torch::nn::init::zeros_(bias);
+    }
   }
-  if (options.qk_norm()) {
+  if (!q_norm.is_empty()) {
     q_norm->reset_parameters();
     k_norm->reset_parameters();
+  }
+  if (!gate_proj.is_empty()) {
+    torch::nn::init::normal_(gate_proj->weight, /*mean=*/0.0, options.initializer_range());
   }
 }
 
@@ -283,27 +301,59 @@ torch::Tensor CausalSelfAttentionImpl::mix(
       input.sizes());
   const int64_t batch = input.size(0);
   const int64_t length = input.size(1);
-  const auto heads = make_heads(qkv_proj(input), context.rotary);
+  auto heads = make_heads(qkv_proj(input), context.rotary);
+  auto* cache =
+      context.state == nullptr ? nullptr : &dynamic_cast<KeyValueCache&>(*context.state);
+  if (options.query_growth() != 0.0) {
+    heads.queries = grown_queries(
+        heads.queries,
+        options.query_growth(),
+        options.query_growth_length(),
+        /*first=*/1 + (cache == nullptr ? 0 : cache->length()),
+        context.documents);
+  }
   const auto queries = heads.queries.transpose(1, 2); // [B, H, S, head_dim]
   const auto keys = heads.keys.transpose(1, 2);       // [B, Hkv, S, head_dim]
   const auto values = heads.values.transpose(1, 2);   // [B, Hkv, S, head_dim]
-  const int64_t window = options.sliding_window();
+  const AttentionPattern pattern{
+      options.scale(), options.sliding_window(), options.chunk(), sinks};
   torch::Tensor attended; // [B, H, S, head_dim]
-  if (context.state != nullptr) {
-    auto& cache = dynamic_cast<KeyValueCache&>(*context.state);
-    const int64_t first = cache.length();
-    cache.append(keys, values);
-    attended = attend_from(first, queries, cache.keys(), cache.values(), window);
+  if (cache != nullptr) {
+    cache->append(keys, values);
+    attended = attend(queries, cache->keys(), cache->values(), pattern);
   } else if (context.documents != nullptr) {
-    attended = attend_within_documents(queries, keys, values, *context.documents, window);
+    attended = attend_within_documents(queries, keys, values, pattern, *context.documents);
   } else {
-    attended = causal_attention(queries, keys, values, window);
+    attended = attend(queries, keys, values, pattern);
   }
-  return o_proj(attended.transpose(1, 2).reshape({batch, length, -1}));
+  attended = attended.transpose(1, 2).reshape({batch, length, -1});
+  return o_proj(gate_proj.is_empty() ? attended : gated(attended, input));
+}
+
+torch::Tensor CausalSelfAttentionImpl::gated(
+    const torch::Tensor& attended, const torch::Tensor& input) {
+  const auto projected = gate_proj(input);
+  if (options.gate() == AttentionGate::sigmoid) {
+    return attended * torch::sigmoid(projected);
+  }
+  const auto type = c10::promoteTypes(projected.scalar_type(), torch::kFloat32);
+  const auto factor = torch::softplus(projected.to(type)).to(attended.scalar_type());
+  if (options.gate() == AttentionGate::softplus) {
+    return attended * factor;
+  }
+  return (attended.view({input.size(0), input.size(1), -1, options.head_dim()}) *
+          factor.unsqueeze(-1))
+      .view_as(attended);
 }
 
 AttentionHeads CausalSelfAttentionImpl::make_heads(
     const torch::Tensor& projected, const RotaryTable& rotary) {
+  const bool plain_norm = !options.qk_norm() || (options.qk_norm_kind() == QKNorm::head &&
+                                                 !options.qk_norm_after_rotary());
+  const bool all_turn = rotary.cos.defined() && 2 * rotary.cos.size(-1) == options.head_dim();
+  if (!plain_norm || !all_turn || options.clip_qkv() > 0.0) {
+    return make_heads_by_operations(projected, rotary);
+  }
   const AttentionHeadsForm form{
       options.num_heads(),
       options.num_kv_heads(),
@@ -313,17 +363,44 @@ AttentionHeads CausalSelfAttentionImpl::make_heads(
       options.norm_epsilon(),
       rotary.cos,
       rotary.sin};
-  if (can_fuse_attention_heads(projected, form)) {
-    return attention_heads(projected, form);
+  return can_fuse_attention_heads(projected, form)
+             ? attention_heads(projected, form)
+             : make_heads_by_operations(projected, rotary);
+}
+
+torch::Tensor CausalSelfAttentionImpl::normed(const torch::Tensor& heads, RMSNorm& norm) {
+  if (!norm.is_empty()) {
+    return options.qk_norm_kind() == QKNorm::full ? norm(heads.flatten(2)).view_as(heads)
+                                                  : norm(heads);
   }
+  const auto wide = heads.to(c10::promoteTypes(heads.scalar_type(), torch::kFloat32));
+  const auto square = wide.square().mean(/*dim=*/-1, /*keepdim=*/true);
+  return (wide * torch::rsqrt(square + options.norm_epsilon())).to(heads.scalar_type());
+}
+
+AttentionHeads CausalSelfAttentionImpl::make_heads_by_operations(
+    const torch::Tensor& projected, const RotaryTable& rotary) {
   const auto heads =
       projected.view({projected.size(0), projected.size(1), -1, options.head_dim()})
           .split_with_sizes(
               {options.num_heads(), options.num_kv_heads(), options.num_kv_heads()}, /*dim=*/2);
-  const auto turn = [&](const torch::Tensor& head, RMSNorm& norm) {
-    return apply_rotary(norm.is_empty() ? head : norm(head), rotary);
+  const bool norm_after =
+      options.qk_norm_kind() == QKNorm::unweighted || options.qk_norm_after_rotary();
+  const auto clipped = [&](const torch::Tensor& head) {
+    return options.clip_qkv() > 0.0 ? head.clamp(-options.clip_qkv(), options.clip_qkv())
+                                    : head;
   };
-  return {turn(heads[0], q_norm), turn(heads[1], k_norm), heads[2]};
+  const auto turned = [&](torch::Tensor head, RMSNorm& norm) {
+    if (options.qk_norm() && !norm_after) {
+      head = normed(head, norm);
+    }
+    head = clipped(head);
+    if (rotary.cos.defined()) {
+      head = apply_rotary(head, rotary);
+    }
+    return options.qk_norm() && norm_after ? normed(head, norm) : head;
+  };
+  return {turned(heads[0], q_norm), turned(heads[1], k_norm), clipped(heads[2])};
 }
 
 std::unique_ptr<MixerState> CausalSelfAttentionImpl::make_state(

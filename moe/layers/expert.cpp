@@ -7,6 +7,15 @@ namespace moe {
 ExpertOptions::ExpertOptions(int64_t model_dim, int64_t expert_dim)
     : model_dim_(model_dim), expert_dim_(expert_dim) {}
 
+ExpertForm expert_form(const ExpertOptions& options) {
+  return {
+      options.activation(),
+      options.gated(),
+      options.limit(),
+      options.sigmoid_scale(),
+      options.offset()};
+}
+
 ExpertImpl::ExpertImpl(const ExpertOptions& options_) : options(options_) {
   reset();
 }
@@ -65,8 +74,7 @@ void ExpertImpl::pretty_print(std::ostream& stream) const {
 torch::Tensor ExpertImpl::forward(const torch::Tensor& input) {
   const auto& projection = options.gated() ? gate_up_proj : up_proj;
   const auto& bias = options.gated() ? gate_up_bias : up_bias;
-  const auto hidden =
-      activate(torch::linear(input, projection, bias), {options.activation(), options.gated()});
+  const auto hidden = activate(torch::linear(input, projection, bias), expert_form(options));
   return torch::linear(hidden, down_proj, down_bias);
 }
 

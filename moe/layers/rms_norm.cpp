@@ -17,11 +17,17 @@ void RMSNormImpl::reset() {
   TORCH_CHECK(
       options.epsilon() > 0.0, "RMSNorm: epsilon (", options.epsilon(), ") must be above 0");
   weight = register_parameter("weight", torch::empty({options.dim()}));
+  if (options.bias()) {
+    bias = register_parameter("bias", torch::empty({options.dim()}));
+  }
   reset_parameters();
 }
 
 void RMSNormImpl::reset_parameters() {
   torch::nn::init::ones_(weight);
+  if (options.bias()) {
+    torch::nn::init::zeros_(bias);
+  }
 }
 
 void RMSNormImpl::pretty_print(std::ostream& stream) const {
@@ -36,7 +42,19 @@ torch::Tensor RMSNormImpl::forward(const torch::Tensor& input) {
       ", got ",
       input.sizes());
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  return rms_norm(input, weight.to(input.scalar_type()), options.epsilon());
+  if (!options.center() && !options.bias()) {
+    return rms_norm(input, weight.to(input.scalar_type()), options.epsilon());
+  }
+  auto wide = input.to(c10::promoteTypes(input.scalar_type(), torch::kFloat32));
+  if (options.center()) {
+    wide = wide - wide.mean(/*dim=*/-1, /*keepdim=*/true);
+  }
+  const auto square = wide.square().mean(/*dim=*/-1, /*keepdim=*/true);
+  auto normed = wide * torch::rsqrt(square + options.epsilon()) * weight;
+  if (options.bias()) {
+    normed = normed + bias;
+  }
+  return normed.to(input.scalar_type());
 }
 
 } // namespace moe

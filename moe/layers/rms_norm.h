@@ -16,10 +16,15 @@ struct RMSNormOptions {
   TORCH_ARG(int64_t, dim);
   /// Added to the mean square. Default: 1e-6
   TORCH_ARG(double, epsilon) = 1e-6;
+  /// Subtracts the mean first, which makes it layer normalisation. Default: false
+  TORCH_ARG(bool, center) = false;
+  /// Adds a learned bias. Default: false
+  TORCH_ARG(bool, bias) = false;
 };
 
 /// Root mean square normalisation: `weight · x / sqrt(mean(x²) + epsilon)` over the last
-/// dimension, computed in float32 or wider.
+/// dimension, computed in float32 or wider. With `center` x is first freed of its mean, with
+/// `bias` a bias is added: layer normalisation.
 class RMSNormImpl : public torch::nn::Cloneable<RMSNormImpl> {
  public:
   explicit RMSNormImpl(int64_t dim) : RMSNormImpl(RMSNormOptions(dim)) {}
@@ -36,6 +41,7 @@ class RMSNormImpl : public torch::nn::Cloneable<RMSNormImpl> {
   /// The options with which this module was made; changes after construction have no effect.
   RMSNormOptions options;
   torch::Tensor weight; ///< [dim]
+  torch::Tensor bias;   ///< [dim]; undefined without bias
 };
 
 TORCH_MODULE(RMSNorm);

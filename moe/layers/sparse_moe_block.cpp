@@ -8,6 +8,9 @@ namespace moe {
 namespace {
 
 TopKRouterOptions router_options(const SparseMoEBlockOptions& options) {
+  if (options.router()) {
+    return *options.router();
+  }
   return TopKRouterOptions(options.model_dim(), options.num_experts())
       .experts_per_token(options.experts_per_token())
       .normalize_weights(options.normalize_weights())
@@ -15,13 +18,21 @@ TopKRouterOptions router_options(const SparseMoEBlockOptions& options) {
       .initializer_range(options.initializer_range());
 }
 
-ExpertOptions expert_options(const SparseMoEBlockOptions& options, int64_t expert_dim) {
+ExpertOptions expert_options(
+    const SparseMoEBlockOptions& options, int64_t expert_dim, bool bias) {
   return ExpertOptions(options.model_dim(), expert_dim)
       .activation(options.activation())
       .gated(options.gated())
-      .bias(options.bias())
+      .bias(bias)
+      .limit(options.activation_limit())
+      .sigmoid_scale(options.activation_sigmoid_scale())
+      .offset(options.activation_offset())
       .initializer_range(options.initializer_range())
       .output_initializer_range(options.output_initializer_range());
+}
+
+ExpertForm form_of(const SparseMoEBlockOptions& options) {
+  return expert_form(expert_options(options, options.expert_dim(), options.bias()));
 }
 
 torch::Tensor cast(const torch::Tensor& tensor, torch::ScalarType type) {
@@ -75,13 +86,17 @@ void SparseMoEBlockImpl::reset() {
     down_bias = register_parameter("down_bias", torch::empty({experts, width}));
   }
   if (options.shared_expert_dim() > 0) {
+    const bool bias = options.bias() || options.shared_expert_bias();
     shared_expert = register_module(
-        "shared_expert", Expert(expert_options(options, options.shared_expert_dim())));
+        "shared_expert", Expert(expert_options(options, options.shared_expert_dim(), bias)));
   }
   if (options.shared_expert_gate()) {
     shared_expert_gate = register_module(
         "shared_expert_gate",
         torch::nn::Linear(torch::nn::LinearOptions(width, /*out_features=*/1).bias(false)));
+  }
+  if (options.output_norm()) {
+    output_norm = register_module("output_norm", RMSNorm(*options.output_norm()));
   }
   reset_parameters();
 }
@@ -98,6 +113,9 @@ void SparseMoEBlockImpl::reset_parameters() {
   if (!shared_expert_gate.is_empty()) {
     torch::nn::init::normal_(
         shared_expert_gate->weight, /*mean=*/0.0, options.initializer_range());
+  }
+  if (!output_norm.is_empty()) {
+    output_norm->reset_parameters();
   }
 }
 
@@ -128,16 +146,44 @@ SparseMoEOutput SparseMoEBlockImpl::forward_with_routing(const torch::Tensor& in
   if (!shared_expert.is_empty()) {
     output = output + run_shared_expert(tokens);
   }
+  if (options.output_multiplier() != 1.0) {
+    output = output * options.output_multiplier();
+  }
+  if (!output_norm.is_empty()) {
+    output = output_norm(output);
+  }
   return {output.view(input.sizes()), routing};
 }
 
 torch::Tensor SparseMoEBlockImpl::run_experts(
     const torch::Tensor& tokens, const Routing& routing) {
-  const auto rows = dispatch(routing.experts, routing.weights, options.num_experts());
+  if (options.weights_on_input()) {
+    return run_weighted_inputs(tokens, routing);
+  }
+  return run_rows(tokens, dispatch(routing.experts, routing.weights, options.num_experts()));
+}
+
+torch::Tensor SparseMoEBlockImpl::run_weighted_inputs(
+    const torch::Tensor& tokens, const Routing& routing) {
+  const int64_t chosen = routing.experts.size(1);
+  // Each of a token's K copies is a token of its own with one expert.
+  const auto copies =
+      (tokens.unsqueeze(1) * routing.weights.unsqueeze(2).to(tokens.scalar_type()))
+          .view({-1, options.model_dim()}); // [T · K, D]
+  const auto experts = routing.experts.reshape({-1, 1});
+  const auto rows = dispatch(
+      experts,
+      torch::ones(experts.sizes(), routing.weights.options().requires_grad(false)),
+      options.num_experts());
+  return run_rows(copies, rows).view({-1, chosen, options.model_dim()}).sum(1);
+}
+
+torch::Tensor SparseMoEBlockImpl::run_rows(const torch::Tensor& tokens, const Dispatch& rows) {
   auto weights = expert_weights();
+  const auto form = form_of(options);
   const auto device = tokens.device().type();
   if (!at::autocast::is_autocast_enabled(device)) {
-    return expert_mlp(tokens, rows, weights, {options.activation(), options.gated()});
+    return expert_mlp(tokens, rows, weights, form);
   }
   const auto type = at::autocast::get_autocast_dtype(device);
   weights = {
@@ -145,7 +191,7 @@ torch::Tensor SparseMoEBlockImpl::run_experts(
       cast(weights.down, type),
       cast(weights.up_bias, type),
       cast(weights.down_bias, type)};
-  return expert_mlp(tokens.to(type), rows, weights, {options.activation(), options.gated()});
+  return expert_mlp(tokens.to(type), rows, weights, form);
 }
 
 torch::Tensor SparseMoEBlockImpl::run_shared_expert(const torch::Tensor& tokens) {
@@ -167,7 +213,7 @@ Expert SparseMoEBlockImpl::expert(int64_t index) {
   };
   const auto weights = expert_weights();
   return Expert(
-      expert_options(options, options.expert_dim()),
+      expert_options(options, options.expert_dim(), options.bias()),
       ExpertWeights{
           row(weights.up), row(weights.down), row(weights.up_bias), row(weights.down_bias)});
 }

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <optional>
+
 #include "moe/layers/expert.h"
+#include "moe/layers/rms_norm.h"
 #include "moe/layers/routing.h"
 #include "moe/layers/top_k_router.h"
 #include "moe/libtorch.h"
@@ -31,15 +34,34 @@ struct SparseMoEBlockOptions {
   TORCH_ARG(bool, gated) = true;
   /// Adds a learned bias to each projection of the experts. Default: false
   TORCH_ARG(bool, bias) = false;
+  /// Limits the activation's input from above and its factor on both sides; 0 for no limit.
+  /// Default: 0
+  TORCH_ARG(double, activation_limit) = 0.0;
+  /// silu becomes x · sigmoid(this · x). Default: 1
+  TORCH_ARG(double, activation_sigmoid_scale) = 1.0;
+  /// Added to the factor of the activation. Default: 0
+  TORCH_ARG(double, activation_offset) = 0.0;
   /// Hidden width of an expert that every token passes; 0 for none. Default: 0
   TORCH_ARG(int64_t, shared_expert_dim) = 0;
   /// Scales the shared expert by the sigmoid of a learned projection to one number. Default:
   /// false
   TORCH_ARG(bool, shared_expert_gate) = false;
+  /// Adds a learned bias to each projection of the shared expert even without `bias`. Default:
+  /// false
+  TORCH_ARG(bool, shared_expert_bias) = false;
   /// Divides the weights of the chosen experts by their sum. Default: true
   TORCH_ARG(bool, normalize_weights) = true;
   /// Multiplies the weights of the chosen experts. Default: 1
   TORCH_ARG(double, routed_scaling_factor) = 1.0;
+  /// Multiplies each expert's input with its weight instead of its output. Default: false
+  TORCH_ARG(bool, weights_on_input) = false;
+  /// Multiplies the output of the block. Default: 1
+  TORCH_ARG(double, output_multiplier) = 1.0;
+  /// Normalises the output of the block by a norm with these options. Default: no norm
+  TORCH_ARG(std::optional<RMSNormOptions>, output_norm) = std::nullopt;
+  /// The router, in place of what `experts_per_token`, `normalize_weights`,
+  /// `routed_scaling_factor` and `initializer_range` describe. Default: as they describe
+  TORCH_ARG(std::optional<TopKRouterOptions>, router) = std::nullopt;
   /// Standard deviation of the initial weights. Default: 0.02
   TORCH_ARG(double, initializer_range) = 0.02;
   /// Standard deviation of the initial weights of `down_proj`. Default: 0.02
@@ -56,7 +78,8 @@ struct SparseMoEOutput {
 ///
 /// 1. the router chooses K of E experts and weights them;
 /// 2. each chosen expert computes a feed-forward network of x;
-/// 3. the output is their weighted sum, plus the shared expert's output if there is one.
+/// 3. the output is their weighted sum, plus the shared expert's output if there is one, times
+///    `output_multiplier` and normalised if there is an `output_norm`.
 ///
 /// No token is ever dropped. With K = E it is the dense mixture of all experts, with E = 1 the
 /// plain feed-forward layer. The experts are held stacked in two parameters. The result of the
@@ -105,9 +128,12 @@ class SparseMoEBlockImpl : public torch::nn::Cloneable<SparseMoEBlockImpl> {
   torch::Tensor down_bias;    ///< [E, D]; undefined without bias
   Expert shared_expert{nullptr};
   torch::nn::Linear shared_expert_gate{nullptr};
+  RMSNorm output_norm{nullptr};
 
  private:
   torch::Tensor run_experts(const torch::Tensor& tokens, const Routing& routing);
+  torch::Tensor run_weighted_inputs(const torch::Tensor& tokens, const Routing& routing);
+  torch::Tensor run_rows(const torch::Tensor& tokens, const Dispatch& rows);
   torch::Tensor run_shared_expert(const torch::Tensor& tokens);
 };
 

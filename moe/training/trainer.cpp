@@ -80,8 +80,9 @@ Trainer::Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& optio
 void Trainer::accumulate(const Batch& batch, double normalizer, Sums& sums) {
   const AutocastGuard autocast(device_.type(), find_dtype(resolve_dtype(options_.dtype)));
   const auto output = model_->forward(batch.inputs, batch.documents);
-  const auto loss = next_token_loss(
-      output.hidden, model_->head_weight(), batch.targets, batch.loss_mask, normalizer);
+  const auto head = model_->head_operands(output.hidden);
+  const auto loss =
+      next_token_loss(head.rows, head.weight, batch.targets, batch.loss_mask, normalizer);
   auto objective = loss;
   Sums::add(sums.loss, loss);
   if (!output.routing.empty()) {

@@ -87,6 +87,9 @@ struct Unusual {
   void operator()(const char*, std::vector<int64_t>& field, const char*) {
     field = {-1, 0, 7};
   }
+  void operator()(const char*, std::vector<double>& field, const char*) {
+    field = {-1.0, 1.0 / 3.0, 1e-300, 7.0};
+  }
   void operator()(const char*, std::vector<std::string>& field, const char*) {
     field = {"a,b", "", "# \"quoted\"", "[x]", "--flag", "new\nline", "日本=/tmp/ü"};
   }
@@ -134,6 +137,10 @@ void check_flags(const std::vector<OptionGroup>& groups) {
       }
     } else if (std::holds_alternative<std::vector<int64_t>>(value)) {
       arguments.push_back(flag + "=-1,0,7");
+    } else if (const auto* numbers = std::get_if<std::vector<double>>(&value)) {
+      for (const double number : *numbers) {
+        arguments.push_back(flag + "=" + to_toml(number));
+      }
     } else if (const auto* truth = std::get_if<bool>(&value)) {
       arguments.push_back(*truth ? flag : "--no-" + flag.substr(2));
     } else if (const auto* text = std::get_if<std::string>(&value)) {

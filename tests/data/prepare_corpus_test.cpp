@@ -43,7 +43,7 @@ PrepareOptions options_for(const TemporaryFolder& folder, std::vector<DataSource
   return options;
 }
 
-std::vector<std::string> texts_of(const std::string& path) {
+std::vector<std::string> texts_in_folder(const std::string& path) {
   std::vector<std::string> texts;
   for_each_document({"x", path}, Split::all, [&](const Document& document) {
     texts.push_back(document.text);
@@ -114,8 +114,9 @@ TEST_CASE("prepare_corpus keeps training and held-out documents apart", "[data]"
   const auto jsonl = folder.write("data.jsonl", lines + lines);
   const auto manifest = prepare_corpus(options_for(folder, {{"a", book}, {"b", jsonl}}));
   for (const std::string name : {"a", "b"}) {
-    const auto training = texts_of((folder.path() / "corpus" / name).string());
-    const auto held_out = texts_of((folder.path() / "corpus" / (name + "-heldout")).string());
+    const auto training = texts_in_folder((folder.path() / "corpus" / name).string());
+    const auto held_out =
+        texts_in_folder((folder.path() / "corpus" / (name + "-heldout")).string());
     CHECK(training.size() + held_out.size() == 200);
     CHECK(held_out.size() >= 1);
     CHECK(held_out.size() <= 25);

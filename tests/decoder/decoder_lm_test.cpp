@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "moe/checkpoint/decoder_tensors.h"
+#include "moe/decoder/decoder_tensors.h"
 #include "moe/decoder/next_token_loss.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/module_contract.h"

@@ -2,6 +2,8 @@
 
 #include <ATen/autocast_mode.h>
 
+#include <cmath>
+
 #include "tests/support/gradient_check.h"
 #include "tests/support/module_contract.h"
 
@@ -45,6 +47,107 @@ TEST_CASE("TopKRouter: chooses and weights by hand-checked numbers", "[layers]")
     const auto routing = identity_router(options)(logits);
     CHECK_THAT(routing.weights.sum(1), AllClose(torch::tensor({2.0, 2.0}), 1e-6));
   }
+}
+
+TEST_CASE("TopKRouter: scores, limits and divisors by hand-checked numbers", "[layers]") {
+  const auto logits = torch::tensor({{0.0, 1.0, -1.0, 3.0}});
+  auto options = TopKRouterOptions(/*model_dim=*/4, /*num_experts=*/4).experts_per_token(2);
+  const double one = 1.0 / (1.0 + std::exp(-1.0));
+  const double three = 1.0 / (1.0 + std::exp(-3.0));
+  SECTION("sigmoid") {
+    const auto routing =
+        identity_router(options.score(RouterScore::sigmoid).normalize_weights(false))(logits);
+    CHECK(torch::equal(routing.experts, torch::tensor({{3, 1}})));
+    CHECK_THAT(routing.weights, AllClose(torch::tensor({{three, one}}), 1e-6));
+  }
+  SECTION("sigmoid of logits that are so large that it cannot tell them apart") {
+    const auto routing = identity_router(options.score(RouterScore::sigmoid))(logits * 100.0);
+    CHECK(torch::equal(routing.experts, torch::tensor({{3, 1}})));
+  }
+  SECTION("the norm of order 2 instead of the sum") {
+    options.score(RouterScore::sigmoid).normalize_power(2.0);
+    const auto routing = identity_router(options)(logits);
+    const double norm = std::sqrt(one * one + three * three);
+    CHECK_THAT(routing.weights, AllClose(torch::tensor({{three / norm, one / norm}}), 1e-6));
+  }
+  SECTION("a sum of at least 4") {
+    options.score(RouterScore::sigmoid).normalize_minimum(4.0);
+    const auto routing = identity_router(options)(logits);
+    CHECK_THAT(routing.weights, AllClose(torch::tensor({{three / 4, one / 4}}), 1e-6));
+  }
+  SECTION("bent logits") {
+    const auto routing = identity_router(options.logit_cap(2.0))(logits);
+    CHECK_THAT(routing.logits, AllClose(torch::tanh(logits / 2.0) * 2.0, 1e-6));
+  }
+  SECTION("a learned bias of the logits") {
+    auto router = identity_router(options.bias(true));
+    const torch::NoGradGuard no_grad;
+    router->bias.copy_(torch::tensor({5.0, 0.0, 0.0, 0.0}));
+    const auto routing = router(logits);
+    CHECK(torch::equal(routing.experts, torch::tensor({{0, 3}})));
+    CHECK_THAT(routing.logits[0][0], AllClose(torch::tensor(5.0), 1e-6));
+  }
+}
+
+TEST_CASE("TopKRouter: a selection bias chooses but does not weigh", "[layers]") {
+  const auto logits = torch::tensor({{0.0, 1.0, -1.0, 3.0}});
+  auto router = identity_router(TopKRouterOptions(4, 4)
+                                    .experts_per_token(2)
+                                    .score(RouterScore::sigmoid)
+                                    .normalize_weights(false)
+                                    .has_selection_bias(true));
+  router->selection_bias.copy_(torch::tensor({0.0, 0.0, 2.0, 0.0}));
+  const auto routing = router(logits);
+  CHECK(torch::equal(routing.experts, torch::tensor({{2, 3}})));
+  CHECK_THAT(routing.weights, AllClose(torch::sigmoid(torch::tensor({{-1.0, 3.0}})), 1e-6));
+  CHECK(router->parameters().size() == 1);
+}
+
+TEST_CASE("TopKRouter: a selection bias keeps float32 in a narrower module", "[layers]") {
+  TopKRouter router(TopKRouterOptions(4, 4).has_selection_bias(true));
+  const auto precise = torch::tensor({1.00001, 2.0, 3.0, 4.0});
+  router->selection_bias.copy_(precise);
+  router->to(torch::kBFloat16);
+  CHECK(router->weight.scalar_type() == torch::kBFloat16);
+  CHECK_THAT(router->selection_bias, SameBits(precise));
+  CHECK_THAT(router->named_buffers()["selection_bias"], SameBits(precise));
+  router->to(torch::kCPU, torch::kFloat64);
+  CHECK(router->selection_bias.scalar_type() == torch::kFloat64);
+}
+
+TEST_CASE("TopKRouter: chooses within the best groups", "[layers]") {
+  // Three groups of two. The second has the highest score, the third the highest sum.
+  const auto logits = torch::tensor({{0.0, 0.1, 2.0, -9.0, 1.5, 1.4}});
+  auto options = TopKRouterOptions(6, 6)
+                     .experts_per_token(2)
+                     .score(RouterScore::sigmoid)
+                     .num_groups(3)
+                     .groups_kept(1);
+  options.selection(RouterSelection::groups_by_max);
+  CHECK(torch::equal(identity_router(options)(logits).experts, torch::tensor({{2, 3}})));
+  options.selection(RouterSelection::groups_by_top2);
+  CHECK(torch::equal(identity_router(options)(logits).experts, torch::tensor({{4, 5}})));
+  options.groups_kept(2);
+  // The first group's sum is above the second's, so the highest score stays out.
+  CHECK(torch::equal(identity_router(options)(logits).experts, torch::tensor({{4, 5}})));
+  REQUIRE_THROWS_WITH(
+      TopKRouter(TopKRouterOptions(options).groups_kept(1).experts_per_token(3)),
+      ContainsSubstring("experts_per_token (3)"));
+}
+
+TEST_CASE("TopKRouter: sparsemixer weighs each expert among those near it", "[layers]") {
+  // With a jitter of 0.1, logits within a fifth of the best one count.
+  const auto logits = torch::tensor({{10.0, 9.0, 7.5, -3.0}});
+  auto router = identity_router(TopKRouterOptions(4, 4)
+                                    .experts_per_token(2)
+                                    .weighting(RouterWeighting::sparsemixer)
+                                    .sparsemixer_jitter(0.1));
+  const auto routing = router(logits);
+  CHECK(torch::equal(routing.experts, torch::tensor({{0, 1}})));
+  // First 10 against 9 (7.5 is a quarter away), then 9 against 7.5.
+  const double first = 1.0 / (1.0 + std::exp(-1.0));
+  const double second = 1.0 / (1.0 + std::exp(-1.5));
+  CHECK_THAT(routing.weights, AllClose(torch::tensor({{first, second}}), 1e-6));
 }
 
 TEST_CASE("TopKRouter: experts are distinct, in range and the best K", "[layers]") {

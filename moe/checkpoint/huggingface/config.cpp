@@ -1,8 +1,12 @@
 #include "moe/checkpoint/huggingface/config.h"
 
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <sstream>
 #include <utility>
 
-#include "moe/checkpoint/huggingface/family_internal.h"
+#include "moe/checkpoint/huggingface/families_internal.h"
 #include "moe/error.h"
 #include "moe/files/quote_internal.h"
 
@@ -17,14 +21,6 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-std::string known_families() {
-  std::vector<std::string> names;
-  for (const Family* family : families()) {
-    names.emplace_back(family->model_type);
-  }
-  return joined(names);
-}
-
 const Family* find_family(std::string_view model_type) {
   for (const Family* family : families()) {
     if (family->model_type == model_type) {
@@ -34,25 +30,168 @@ const Family* find_family(std::string_view model_type) {
   return nullptr;
 }
 
-// The family to write, with a notice when it is our own: what the nearest other one lacks.
-std::pair<const Family*, std::vector<std::string>> choose_family(
-    const DecoderOptions& options) {
-  const Family* nearest = nullptr;
-  std::vector<std::string> fewest;
-  for (const Family* family : families()) {
-    auto obstacles = family->obstacles(options);
-    if (obstacles.empty()) {
-      if (nearest == nullptr || family != &kMoeDecoder) {
-        return {family, {}};
-      }
-      return {
-          family,
-          {"config.json: written as moe_decoder, which transformers does not read: " +
-           std::string(nearest->model_type) + " has no " + joined(fewest)}};
+// Multimodal models whose text part is an architecture of its own.
+struct Wrapper {
+  std::string_view model_type;
+  std::string_view text_type;
+  std::string_view prefix;
+};
+constexpr std::array<Wrapper, 2> kWrappers{{
+    {"llama4", "llama4_text", "language_model."},
+    {"aria", "aria_text", "language_model."},
+}};
+
+// Architectures that mix tokens by other means than softmax attention to all or near ones, or
+// need what no option here describes.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 25> kUnsupported{{
+    {"jamba", "Mamba layers"},
+    {"nemotron_h", "Mamba layers"},
+    {"granitemoehybrid", "Mamba layers"},
+    {"bamba", "Mamba layers"},
+    {"qwen3_next", "gated delta nets"},
+    {"qwen3_5_moe", "gated delta nets"},
+    {"qwen3_5_moe_text", "gated delta nets"},
+    {"bailing_hybrid", "gated delta attention"},
+    {"kimi_linear", "gated delta attention"},
+    {"qwen4_exp_text", "gated delta nets and hyper-connections"},
+    {"minimax", "lightning attention"},
+    {"minimax_m3_vl_text", "block-sparse attention"},
+    {"deepseek_v32", "sparse attention chosen by an indexer"},
+    {"deepseek_v4", "compressed attention and hyper-connections"},
+    {"glm_moe_dsa", "sparse attention chosen by an indexer"},
+    {"dots3_note_text", "sparse attention chosen by an indexer"},
+    {"axk2", "sparse attention chosen by an indexer"},
+    {"hy_v4", "sparse attention and hyper-connections"},
+    {"lfm2_moe", "short convolutions"},
+    {"inkling_text", "short convolutions"},
+    {"inkling2_text", "short convolutions"},
+    {"zaya", "convolutional attention"},
+    {"jetmoe", "experts within attention"},
+    {"longcat_flash", "two attentions per layer and experts that do nothing"},
+    {"gemma4_text", "experts beside a dense network, with norms of their own"},
+}};
+
+std::string unsupported_reason(const std::string& model_type) {
+  for (const auto& [name, reason] : kUnsupported) {
+    if (name == model_type) {
+      return " is not supported: it has " + std::string(reason) + "; supported are ";
     }
-    if (nearest == nullptr || obstacles.size() < fewest.size()) {
-      nearest = family;
-      fewest = std::move(obstacles);
+  }
+  return " is not supported; known are ";
+}
+
+// A field of the options as text, for comparison and for messages.
+class FieldTexts {
+ public:
+  explicit FieldTexts(const DecoderOptions& options) {
+    DecoderOptions::visit_fields(options, *this);
+  }
+
+  template <class Value>
+  void operator()(const char* name, const Value& value, const char*) {
+    std::ostringstream text;
+    append(text, value);
+    values_.emplace_back(name, text.str());
+  }
+
+  // "name (value)" of the fields that are different in the other one.
+  std::vector<std::string> different(const FieldTexts& other) const {
+    std::vector<std::string> names;
+    for (size_t i = 0; i < values_.size(); ++i) {
+      if (values_[i] != other.values_[i]) {
+        names.push_back(values_[i].first + " (" + values_[i].second + ")");
+      }
+    }
+    return names;
+  }
+
+ private:
+  static void append(std::ostringstream& text, bool value) {
+    text << (value ? "true" : "false");
+  }
+  static void append(std::ostringstream& text, int64_t value) {
+    text << value;
+  }
+  // With the digits that survive a reciprocal and back.
+  static void append(std::ostringstream& text, double value) {
+    text.precision(12);
+    text << value;
+  }
+  static void append(std::ostringstream& text, const std::string& value) {
+    text << value;
+  }
+  template <class Item>
+  static void append(std::ostringstream& text, const std::vector<Item>& values) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      text << (i > 0 ? " " : "");
+      append(text, values[i]);
+    }
+  }
+
+  std::vector<std::pair<std::string, std::string>> values_;
+};
+
+std::string config_text(
+    const Family& family, const DecoderOptions& options, const ConfigExtras& extras) {
+  OrderedJson config;
+  config["model_type"] = family.model_type;
+  family.write(options, extras, config);
+  return config.dump(2) + "\n";
+}
+
+// A family's answer to the question whether it can express some options.
+struct Attempt {
+  const Family* family = nullptr;
+  std::string text;                   // of config.json
+  FileForm form;                      // as it was read back
+  std::vector<std::string> obstacles; // none if the model comes back as it was
+  bool comparable = true;             // false if there is nothing to compare with
+};
+
+Attempt attempt(
+    const Family& family, const DecoderOptions& options, const ConfigExtras& extras) {
+  Attempt result;
+  result.family = &family;
+  try {
+    result.text = config_text(family, options, extras);
+    const ReadConfig back = read_config(result.text, "config.json");
+    result.form = back.form;
+    result.obstacles =
+        FieldTexts(canonical(options)).different(FieldTexts(canonical(back.options)));
+  } catch (const Error& error) {
+    result.obstacles.emplace_back(error.what());
+    result.comparable = false;
+  }
+  return result;
+}
+
+// The architecture to write, with a notice when it is our own: what the nearest other one
+// lacks.
+std::pair<Attempt, std::vector<std::string>> choose_family(
+    const DecoderOptions& options, const ConfigExtras& extras, const std::string& preferred) {
+  std::optional<Attempt> nearest;
+  if (const Family* family = find_family(preferred); family != nullptr) {
+    auto tried = attempt(*family, options, extras);
+    if (tried.obstacles.empty()) {
+      return {std::move(tried), {}};
+    }
+    nearest = std::move(tried);
+  }
+  for (const Family* family : families()) {
+    auto tried = attempt(*family, options, extras);
+    if (tried.obstacles.empty()) {
+      std::vector<std::string> notices;
+      if (family == &kMoeDecoder && preferred != kMoeDecoder.model_type && nearest) {
+        notices.push_back(
+            "config.json: written as moe_decoder, which transformers does not read: " +
+            std::string(nearest->family->model_type) + " has no " + joined(nearest->obstacles));
+      }
+      return {std::move(tried), std::move(notices)};
+    }
+    const bool nearer = !nearest || (nearest->family->model_type != preferred &&
+                                     tried.obstacles.size() < nearest->obstacles.size());
+    if (tried.comparable && nearer) {
+      nearest = std::move(tried);
     }
   }
   fail("config.json: no architecture expresses these options");
@@ -62,21 +201,25 @@ std::pair<const Family*, std::vector<std::string>> choose_family(
 // now; in a configuration of another family they ask for more than would be computed.
 void refuse_foreign_arithmetic(ConfigReader& reader) {
   for (const char* key :
-       {"quantization_config",
-        "clip_qkv",
+       {"clip_qkv",
         "attn_logit_softcapping",
         "final_logit_softcapping",
         "logits_scaling",
+        "logit_scale",
         "attention_multiplier",
         "embedding_multiplier",
         "residual_multiplier",
-        "partial_rotary_factor",
         "n_shared_experts",
+        "num_shared_experts",
         "shared_expert_intermediate_size",
         "routed_scaling_factor",
         "n_group",
         "topk_group",
         "scoring_func",
+        "rotary_dim",
+        "sliding_window",
+        "layer_types",
+        "mlp_layer_types",
         "per_layer_config"}) {
     if (!reader.was_read(key)) {
       reader.require_neutral(key);
@@ -100,48 +243,48 @@ std::string generation_config(const ConfigExtras& extras) {
   return json.dump(2) + "\n";
 }
 
-} // namespace
-
-const std::vector<const Family*>& families() {
-  static const std::vector<const Family*> all{&kQwen3, &kQwen3Moe, &kMoeDecoder};
-  return all;
+void note_quantization(ReadConfig& config, const Json& json, const std::string& file) {
+  if (json.contains("quantization_config") && !json["quantization_config"].is_null()) {
+    config.notices.push_back(
+        file + ": quantized weights are expanded while reading, and not quantized when saved");
+  }
 }
 
-WrittenConfig write_config(const DecoderOptions& options, const ConfigExtras& extras) {
-  validate(options);
-  const auto [family, notices] = choose_family(options);
-  OrderedJson config;
-  config["model_type"] = family->model_type;
-  family->write(options, extras, config);
-  return {
-      std::string(family->model_type),
-      config.dump(2) + "\n",
-      generation_config(extras),
-      notices};
-}
-
-ReadConfig read_config(const std::string& text, const std::string& file) {
-  const Json json = parse_json(text, file);
+ReadConfig read_object(const Json& json, const std::string& file) {
   check(json.is_object(), file, ": expected a JSON object, found ", json.type_name());
   ConfigReader reader(json, file);
   const std::string model_type = reader.text("model_type");
+  for (const Wrapper& wrapper : kWrappers) {
+    if (wrapper.model_type == model_type) {
+      const Json& text = reader.object("text_config");
+      check(
+          !text.empty(), file, ": text_config is missing; expected the language model's keys");
+      Json inner = text;
+      inner["model_type"] = wrapper.text_type;
+      auto config = read_object(inner, file + ": text_config");
+      config.form.prefix = wrapper.prefix;
+      config.notices.push_back(file + ": only the language model is read, nothing for images");
+      return config;
+    }
+  }
   const Family* family = find_family(model_type);
   check(
       family != nullptr,
       file,
       ": model_type ",
       quote(model_type),
-      " is not supported; known are ",
-      known_families());
+      unsupported_reason(model_type),
+      joined(known_families()));
   ReadConfig config;
   config.family = model_type;
-  family->read(reader, config.options, config.extras);
+  family->read(reader, config);
   refuse_foreign_arithmetic(reader);
   try {
     validate(config.options);
   } catch (const Error& error) {
     fail(file, ": ", error.what());
   }
+  note_quantization(config, json, file);
   if (const auto ignored = reader.unread(); !ignored.empty()) {
     config.notices.push_back(file + ": ignored keys that " + model_type + " does not have: ");
     for (const std::string& key : ignored) {
@@ -151,13 +294,42 @@ ReadConfig read_config(const std::string& text, const std::string& file) {
   return config;
 }
 
+} // namespace
+
+std::vector<std::string> known_families() {
+  std::vector<std::string> names;
+  for (const Family* family : families()) {
+    names.emplace_back(family->model_type);
+  }
+  return names;
+}
+
+WrittenConfig write_config(
+    const DecoderOptions& options, const ConfigExtras& extras, const std::string& family) {
+  validate(options);
+  auto [chosen, notices] = choose_family(options, extras, family);
+  return {
+      std::string(chosen.family->model_type),
+      chosen.form,
+      chosen.text,
+      generation_config(extras),
+      notices};
+}
+
+ReadConfig read_config(const std::string& text, const std::string& file) {
+  return read_object(parse_json(text, file), file);
+}
+
 std::vector<TensorLayout> tensor_layouts(
-    const std::string& family, const DecoderOptions& options) {
+    const std::string& family, const DecoderOptions& options, const FileForm& form) {
   const Family* found = find_family(family);
   check(found != nullptr, "no architecture is named ", quote(family));
   std::vector<TensorLayout> layouts;
   for (NamedShape& ours : decoder_tensors(options)) {
-    auto stored = found->stored(options, ours);
+    std::vector<TensorParts> stored{{{ours.name, ours.shape}}};
+    if (found->names != nullptr) {
+      stored = stored_tensor(*found->names, options, form, ours);
+    }
     layouts.push_back({std::move(ours), std::move(stored)});
   }
   return layouts;

@@ -126,6 +126,24 @@ std::vector<int64_t> ConfigReader::integers(const std::string& key) {
   return result;
 }
 
+std::vector<double> ConfigReader::numbers(const std::string& key) {
+  const Json* value = find(key);
+  std::vector<double> result;
+  if (value == nullptr || value->is_null()) {
+    return result;
+  }
+  if (!value->is_array()) {
+    fail_value(key, "a list of numbers");
+  }
+  for (const Json& item : *value) {
+    if (!item.is_number() || !std::isfinite(item.get<double>())) {
+      fail_value(key, "a list of finite numbers");
+    }
+    result.push_back(item.get<double>());
+  }
+  return result;
+}
+
 std::optional<std::vector<std::string>> ConfigReader::texts(const std::string& key) {
   const Json* value = find(key);
   if (value == nullptr || value->is_null()) {
@@ -163,6 +181,26 @@ std::vector<int64_t> ConfigReader::token_ids(const std::string& key, int64_t bel
 bool ConfigReader::has(const std::string& key) {
   const Json* value = find(key);
   return value != nullptr && !value->is_null();
+}
+
+bool ConfigReader::is_null(const std::string& key) {
+  const Json* value = find(key);
+  return value != nullptr && value->is_null();
+}
+
+bool ConfigReader::is_list(const std::string& key) {
+  const Json* value = find(key);
+  return value != nullptr && value->is_array();
+}
+
+bool ConfigReader::is_text(const std::string& key) {
+  const Json* value = find(key);
+  return value != nullptr && value->is_string();
+}
+
+bool ConfigReader::is_number(const std::string& key) {
+  const Json* value = find(key);
+  return value != nullptr && value->is_number();
 }
 
 const Json& ConfigReader::object(const std::string& key) {

@@ -41,6 +41,9 @@ class ConfigReader {
   /// A list of whole numbers; missing and null are the empty list.
   std::vector<int64_t> integers(const std::string& key);
 
+  /// A list of finite numbers.
+  std::vector<double> numbers(const std::string& key);
+
   /// A list of texts, or nothing when it is missing or null.
   std::optional<std::vector<std::string>> texts(const std::string& key);
 
@@ -50,6 +53,12 @@ class ConfigReader {
 
   /// Whether the key is there with another value than null.
   bool has(const std::string& key);
+
+  /// Whether the key is there with the value null, a list, a text or a number.
+  bool is_null(const std::string& key);
+  bool is_list(const std::string& key);
+  bool is_text(const std::string& key);
+  bool is_number(const std::string& key);
 
   /// The object under `key`, or an empty one.
   const Json& object(const std::string& key);

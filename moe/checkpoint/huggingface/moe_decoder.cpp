@@ -1,4 +1,4 @@
-#include "moe/checkpoint/huggingface/family_internal.h"
+#include "moe/checkpoint/huggingface/families_internal.h"
 
 namespace moe {
 namespace {
@@ -22,13 +22,13 @@ struct FieldReader {
   void operator()(const char* name, std::vector<int64_t>& field, const char*) const {
     field = reader.integers(name);
   }
+  void operator()(const char* name, std::vector<double>& field, const char*) const {
+    field = reader.numbers(name);
+  }
 };
 
-std::vector<std::string> obstacles(const DecoderOptions&) {
-  return {};
-}
-
-void write(const DecoderOptions& options, const ConfigExtras& extras, OrderedJson& config) {
+void write_moe_decoder(
+    const DecoderOptions& options, const ConfigExtras& extras, OrderedJson& config) {
   DecoderOptions::visit_fields(
       options, [&](const char* name, const auto& field, const char*) { config[name] = field; });
   config["load_balancing_weight"] = extras.load_balancing_weight;
@@ -38,7 +38,9 @@ void write(const DecoderOptions& options, const ConfigExtras& extras, OrderedJso
   config["eos_token_id"] = extras.eos_token_ids;
 }
 
-void read(ConfigReader& reader, DecoderOptions& options, ConfigExtras& extras) {
+void read_moe_decoder(ConfigReader& reader, ReadConfig& config) {
+  DecoderOptions& options = config.options;
+  ConfigExtras& extras = config.extras;
   DecoderOptions::visit_fields(options, FieldReader{reader});
   options.vocab_size = reader.size("vocab_size");
   extras.load_balancing_weight = reader.number("load_balancing_weight", 0.0);
@@ -55,12 +57,8 @@ void read(ConfigReader& reader, DecoderOptions& options, ConfigExtras& extras) {
   }
 }
 
-std::vector<TensorParts> stored(const DecoderOptions&, const NamedShape& ours) {
-  return {{ours}};
-}
-
 } // namespace
 
-const Family kMoeDecoder{"moe_decoder", obstacles, write, read, stored};
+const Family kMoeDecoder{"moe_decoder", write_moe_decoder, read_moe_decoder, nullptr};
 
 } // namespace moe

@@ -14,13 +14,6 @@ using namespace moe;
 
 namespace {
 
-// What a model with these options is after the defaults are filled in.
-DecoderOptions resolved(DecoderOptions options) {
-  options.num_kv_heads = resolved_num_kv_heads(options);
-  options.head_dim = resolved_head_dim(options);
-  return options;
-}
-
 Json base_config() {
   return Json::parse(write_config(tiny_model_options()).config);
 }
@@ -50,9 +43,8 @@ TEST_CASE("Options survive config.json of the family that expresses them", "[che
   SECTION("dense") {
     family = "qwen3";
     options.num_experts = 0;
-    options.experts_per_token = DecoderOptions().experts_per_token;
-    options.expert_dim = DecoderOptions().expert_dim;
     options.sliding_window = GENERATE(0, 7);
+    options.full_attention_layers = {0};
   }
   SECTION("only ours") {
     family = "moe_decoder";
@@ -70,21 +62,75 @@ TEST_CASE("Options survive config.json of the family that expresses them", "[che
   const auto read = read_config(written.config, "config.json");
   CHECK(read.family == family);
   CHECK(read.notices.empty());
-  CHECK((read.options == (family == "moe_decoder" ? options : resolved(options))));
+  CHECK((canonical(read.options) == canonical(options)));
+  if (family == "moe_decoder") {
+    CHECK((read.options == options));
+  }
 }
 
 TEST_CASE("A notice names the options that Hugging Face cannot express", "[checkpoint]") {
   auto options = tiny_model_options();
+  options.gated = false;
   options.shared_expert_dim = 5;
-  options.qk_norm = false;
   CHECK_THAT(
       write_config(options).notices.at(0),
-      ContainsSubstring("qwen3_moe has no shared_expert_dim (5), qk_norm (false)"));
-  options = tiny_model_options();
+      ContainsSubstring("transformers does not read") && ContainsSubstring("gated (false)"));
   options.num_experts = 0;
-  options.gated = false;
   CHECK_THAT(
       write_config(options).notices.at(0), ContainsSubstring("qwen3 has no gated (false)"));
+}
+
+TEST_CASE("The first architecture that expresses the options is written", "[checkpoint]") {
+  auto options = tiny_model_options();
+  std::string family;
+  SECTION("without norm of heads") {
+    options.qk_norm = false;
+    family = "mixtral";
+  }
+  SECTION("a norm over all heads") {
+    options.qk_norm_kind = "full";
+    family = "olmoe";
+  }
+  SECTION("a shared expert with a gate") {
+    options.qk_norm = false;
+    options.shared_expert_dim = 5;
+    options.shared_expert_gate = true;
+    family = "qwen2_moe";
+  }
+  SECTION("a shared expert without one") {
+    options.qk_norm = false;
+    options.shared_expert_dim = 5;
+    family = "granitemoeshared";
+  }
+  SECTION("latent attention and a selection bias") {
+    options.qk_norm = false;
+    options.num_kv_heads = 2;
+    options.key_value_latent_dim = 6;
+    options.head_dim = 6;
+    options.rotary_dim = 2;
+    options.router_score = "sigmoid";
+    options.router_selection_bias = true;
+    options.shared_expert_dim = 8;
+    family = "deepseek_v3";
+  }
+  SECTION("dense without norm of heads") {
+    options.qk_norm = false;
+    options.num_experts = 0;
+    family = "llama";
+  }
+  const auto written = write_config(options);
+  CHECK(written.family == family);
+  CHECK(written.notices.empty());
+}
+
+TEST_CASE("The architecture that a model came from is kept where it fits", "[checkpoint]") {
+  auto options = tiny_model_options();
+  options.qk_norm = false;
+  options.num_experts = 0;
+  CHECK(write_config(options, {}, "mistral").family == "mistral");
+  options.attention_bias = true; // which mistral does not have
+  CHECK(write_config(options, {}, "mistral").family == "llama");
+  CHECK(write_config(options, {}, "moe_decoder").notices.empty());
 }
 
 TEST_CASE(
@@ -132,7 +178,7 @@ TEST_CASE("read_config accepts the spellings of old and new transformers", "[che
   }
   const auto config = read(json);
   CHECK(config.notices.empty());
-  CHECK((config.options == resolved(tiny_model_options())));
+  CHECK((canonical(config.options) == canonical(tiny_model_options())));
 }
 
 TEST_CASE("read_config lists keys that it does not know", "[checkpoint]") {
@@ -174,8 +220,13 @@ TEST_CASE(
       {"rope_theta", 0},
       {"rope_theta", nullptr},
       {"rope_theta", 5.0},
-      {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}},
-      {"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}},
+      {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 0.0}}},
+      {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 2.0}, {"beta_fast", -1.0}}},
+      {"rope_scaling", {{"type", "linear"}}},
+      {"rope_scaling", {{"rope_type", "llama3"}, {"factor", 2.0}, {"high_freq_factor", 0.5}}},
+      {"rope_scaling", {{"rope_type", "longrope"}, {"short_factor", {1.0}}}},
+      {"rope_scaling", {{"rope_type", "mystery"}, {"factor", 2.0}}},
+      {"rope_scaling", {{"rope_type", "dynamic"}, {"factor", "2"}}},
       {"rope_scaling", {{"factor", 2.0}}},
       {"rope_scaling", "linear"},
       {"rope_parameters", {{"rope_type", "default"}, {"factor", 2.0}}},
@@ -196,7 +247,9 @@ TEST_CASE(
   CAPTURE(key, value.dump());
   // Impossible combinations are named by our option.
   const std::map<std::string, std::string> ours{
-      {"num_key_value_heads", "num_kv_heads"}, {"num_experts_per_tok", "experts_per_token"}};
+      {"num_key_value_heads", "num_kv_heads"},
+      {"num_experts_per_tok", "experts_per_token"},
+      {"rope_scaling", "rope_"}};
   const std::string named = ours.contains(key) ? ours.at(key) : key;
   CHECK_THROWS_WITH(read(json), ContainsSubstring("config.json: ") && ContainsSubstring(named));
 }
@@ -225,31 +278,65 @@ TEST_CASE("read_config refuses keys that are missing or a window of nothing", "[
   }
 }
 
-TEST_CASE("Dense qwen3 has a window in all layers or in none", "[checkpoint]") {
+TEST_CASE(
+    "Dense qwen3 has a window in the layers that the configuration says", "[checkpoint]") {
   auto options = tiny_model_options();
   options.num_experts = 0;
   options.sliding_window = 5;
   Json json = Json::parse(write_config(options).config);
-  SECTION("from the first layer on") {
-    CHECK(read(json).options.sliding_window == 5);
-  }
-  SECTION("from a layer on that is not there") {
+  const auto full_layers = [&] {
+    const auto read_options = read(json).options;
+    return read_options.sliding_window == 0 ? std::vector<int64_t>{0, 1}
+                                            : read_options.full_attention_layers;
+  };
+  CHECK(full_layers().empty());
+  SECTION("by the first layer with a window") {
+    json.erase("layer_types");
     json["max_window_layers"] = 2;
-    CHECK(read(json).options.sliding_window == 0);
-  }
-  SECTION("from the second layer on") {
+    CHECK(full_layers() == std::vector<int64_t>{0, 1});
     json["max_window_layers"] = 1;
-    CHECK_THROWS_WITH(read(json), ContainsSubstring("max_window_layers"));
+    CHECK(full_layers() == std::vector<int64_t>{0});
   }
   SECTION("by layer types") {
-    json["layer_types"] = {"sliding_attention", "sliding_attention"};
-    json["max_window_layers"] = 28;
-    CHECK(read(json).options.sliding_window == 5);
+    json["layer_types"] = {"sliding_attention", "full_attention"};
+    CHECK(full_layers() == std::vector<int64_t>{1});
     json["layer_types"] = {"full_attention", "full_attention"};
-    CHECK(read(json).options.sliding_window == 0);
-    json["layer_types"] = {"full_attention", "sliding_attention"};
+    CHECK(full_layers() == std::vector<int64_t>{0, 1});
+    json["layer_types"] = {"full_attention"};
+    CHECK_THROWS_WITH(read(json), ContainsSubstring("layer_types"));
+    json["layer_types"] = {"full_attention", "linear_attention"};
     CHECK_THROWS_WITH(read(json), ContainsSubstring("layer_types"));
   }
+}
+
+TEST_CASE("Architectures that are not supported are named with the reason", "[checkpoint]") {
+  Json json = base_config();
+  json["model_type"] = "jamba";
+  CHECK_THROWS_WITH(read(json), ContainsSubstring("'jamba'") && ContainsSubstring("Mamba"));
+  json["model_type"] = "mystery";
+  CHECK_THROWS_WITH(
+      read(json),
+      ContainsSubstring("'mystery' is not supported") && ContainsSubstring("mixtral"));
+}
+
+TEST_CASE("The language model of a multimodal configuration is read", "[checkpoint]") {
+  auto options = tiny_model_options();
+  options.qk_norm_kind = "unweighted";
+  options.router_score = "sigmoid";
+  options.normalize_weights = false;
+  options.weights_on_input = true;
+  options.shared_expert_dim = options.expert_dim;
+  const auto written = write_config(options);
+  REQUIRE(written.family == "llama4_text");
+  Json text = Json::parse(written.config);
+  text.erase("model_type");
+  const auto config = read({{"model_type", "llama4"}, {"text_config", text}});
+  CHECK(config.family == "llama4_text");
+  CHECK(config.form.prefix == "language_model.");
+  CHECK((canonical(config.options) == canonical(options)));
+  CHECK_THROWS_WITH(
+      read({{"model_type", "llama4"}, {"vision_config", text}}),
+      ContainsSubstring("text_config"));
 }
 
 TEST_CASE("tensor_layouts cover every element of every parameter once", "[checkpoint]") {
