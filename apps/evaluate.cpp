@@ -15,8 +15,10 @@
 #include "apps/output.h"
 #include "apps/status_line.h"
 #include "moe/data/encode_corpus.h"
+#include "moe/data/tokenizer/tokenizer_config.h"
 #include "moe/error.h"
 #include "moe/evaluation/evaluator.h"
+#include "moe/evaluation/log_likelihood.h"
 #include "moe/generation/packed_decoder.h"
 
 namespace {
@@ -27,6 +29,7 @@ struct Arguments {
   ModelArguments model;
   std::string weights = "float32";
   std::vector<std::string> data;
+  std::string tasks;
   int64_t sequence_length = 0;
   int64_t batch_size = 8;
   int64_t max_tokens = 0;
@@ -47,6 +50,13 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "Text to evaluate on as PATH or NAME=PATH: a file, a folder or JSONL; repeatable.",
       "Data");
   line.add_flag(
+      "tasks",
+      &arguments.tasks,
+      "JSONL of questions, {context, choices, label}, and texts, {text}, scored by the rules "
+      "of "
+      "lm-evaluation-harness.",
+      "Data");
+  line.add_flag(
       "sequence_length",
       &arguments.sequence_length,
       "Tokens per window; 0 means the model's context length.",
@@ -57,7 +67,10 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
   line.add_flag(
       "document_mask", &arguments.document_mask, "Keep attention inside documents.", "Data");
   line.add_flag("json", &arguments.json, "Print one JSON object.", "Output");
-  line.set_footer("Example:\n  moe-evaluate runs/demo --data en=corpus/en-heldout");
+  line.set_footer(
+      "Examples:\n"
+      "  moe-evaluate runs/demo --data en=corpus/en-heldout\n"
+      "  moe-evaluate OLMoE-1B-7B --tasks questions.jsonl --json");
 }
 
 /// A folder that is gone when the program ends.
@@ -89,7 +102,10 @@ class TemporaryFolder {
 };
 
 std::vector<EvaluationDomain> encode_domains(
-    const Arguments& arguments, const LoadedModel& loaded, const TemporaryFolder& folder) {
+    const Arguments& arguments,
+    const LoadedModel& loaded,
+    const Tokenizer& tokenizer,
+    const TemporaryFolder& folder) {
   const auto& options = loaded.model->options;
   const int64_t length =
       arguments.sequence_length > 0 ? arguments.sequence_length : options.context_length;
@@ -98,8 +114,8 @@ std::vector<EvaluationDomain> encode_domains(
   std::vector<EvaluationDomain> domains;
   for (size_t i = 0; i < names.size(); ++i) {
     const auto path = folder.file(fmt::format("{}.tokens", i));
-    encode_documents(sources_of(sources, names[i]), Split::all, loaded.tokenizer, path);
-    const TokenFile tokens(path, loaded.tokenizer.vocab_size(), loaded.tokenizer.to_json());
+    encode_documents(sources_of(sources, names[i]), Split::all, tokenizer, path);
+    const TokenFile tokens(path, tokenizer.vocab_size(), tokenizer.to_json());
     domains.push_back(
         {names[i],
          EvaluationWindows(
@@ -204,9 +220,99 @@ std::string routing_table(const std::vector<LayerRouting>& routing) {
   return table;
 }
 
+nlohmann::ordered_json tasks_json(const TaskScores& scores) {
+  nlohmann::ordered_json result;
+  if (const auto& choices = scores.choices; choices.questions > 0) {
+    result["questions"] = choices.questions;
+    result["acc"] = choices.acc.value;
+    result["acc_stderr"] = choices.acc.stderr_;
+    result["acc_norm"] = choices.acc_norm.value;
+    result["acc_norm_stderr"] = choices.acc_norm.stderr_;
+    result["acc_bytes"] = choices.acc_bytes.value;
+    result["acc_bytes_stderr"] = choices.acc_bytes.stderr_;
+  }
+  if (const auto& rolling = scores.rolling; rolling.documents > 0) {
+    result["documents"] = rolling.documents;
+    result["word_perplexity"] = rolling.word_perplexity;
+    result["byte_perplexity"] = rolling.byte_perplexity;
+    result["bits_per_byte"] = rolling.bits_per_byte;
+  }
+  return result;
+}
+
+std::string tasks_table(const TaskScores& scores) {
+  std::string table;
+  const auto row = [&table](const char* name, const Accuracy& accuracy) {
+    table += fmt::format("{:<16} {:>8.4f} ± {:.4f}\n", name, accuracy.value, accuracy.stderr_);
+  };
+  if (const auto& choices = scores.choices; choices.questions > 0) {
+    table += fmt::format("{:<16} {:>8}\n", "questions", choices.questions);
+    row("acc", choices.acc);
+    row("acc_norm", choices.acc_norm);
+    row("acc_bytes", choices.acc_bytes);
+  }
+  if (const auto& rolling = scores.rolling; rolling.documents > 0) {
+    table += fmt::format(
+        "{:<16} {:>8}\n{:<16} {:>8.4f}\n{:<16} {:>8.4f}\n{:<16} {:>8.4f}\n",
+        "documents",
+        rolling.documents,
+        "word_perplexity",
+        rolling.word_perplexity,
+        "byte_perplexity",
+        rolling.byte_perplexity,
+        "bits_per_byte",
+        rolling.bits_per_byte);
+  }
+  return table;
+}
+
+/// The id before the first of a text: what begins texts, or else what ends them.
+int32_t prefix_id(const LoadedModel& loaded, const Tokenizer& tokenizer) {
+  const auto config = read_tokenizer_config(loaded.folder);
+  for (const auto& token : {config.bos_token, config.eos_token}) {
+    if (const auto id = token ? tokenizer.token_id(*token) : std::nullopt) {
+      return *id;
+    }
+  }
+  check(
+      tokenizer.end_of_text().has_value(),
+      loaded.folder.string(),
+      ": the tokenizer names no token that begins or ends a text");
+  return *tokenizer.end_of_text();
+}
+
+LoadedModel load_rounded(const Arguments& arguments) {
+  const auto weights = weight_type_from_name(arguments.weights);
+  auto loaded = load_model(arguments.model);
+  if (weights != WeightType::float32) {
+    round_weights(loaded.model, weights);
+  }
+  return loaded;
+}
+
+void evaluate_tasks_file(const Arguments& arguments) {
+  const auto tasks = read_tasks(arguments.tasks);
+  const auto loaded = load_rounded(arguments);
+  const auto tokenizer = Tokenizer::load(loaded.folder);
+  const auto scores = evaluate_tasks(
+      loaded.model, tokenizer, tasks, prefix_id(loaded, tokenizer), arguments.batch_size);
+  write_stdout(arguments.json ? json_line(tasks_json(scores)) : tasks_table(scores));
+}
+
+void evaluate_data(const Arguments& arguments) {
+  const auto loaded = load_rounded(arguments);
+  const auto tokenizer = Tokenizer::load(loaded.folder);
+  const TemporaryFolder folder;
+  const auto evaluation =
+      evaluate(loaded.model, encode_domains(arguments, loaded, tokenizer, folder));
+  write_stdout(
+      arguments.json ? json_line(evaluation_json(evaluation))
+                     : score_table(evaluation) + routing_table(evaluation.routing));
+}
+
 void check_arguments(const Arguments& arguments) {
-  if (arguments.data.empty()) {
-    throw UsageError("--data: no text is given to evaluate on; --data NAME=PATH");
+  if (arguments.data.empty() == arguments.tasks.empty()) {
+    throw UsageError("--data NAME=PATH or --tasks FILE: one of them says what to evaluate on");
   }
   if (arguments.batch_size < 1) {
     throw UsageError(
@@ -224,16 +330,11 @@ int evaluate_program(int argc, char** argv) {
   add_arguments(line, arguments);
   line.parse(argc, argv);
   check_arguments(arguments);
-  const auto weights = weight_type_from_name(arguments.weights);
-  auto loaded = load_model(arguments.model);
-  if (weights != WeightType::float32) {
-    round_weights(loaded.model, weights);
+  if (arguments.tasks.empty()) {
+    evaluate_data(arguments);
+  } else {
+    evaluate_tasks_file(arguments);
   }
-  const TemporaryFolder folder;
-  const auto evaluation = evaluate(loaded.model, encode_domains(arguments, loaded, folder));
-  write_stdout(
-      arguments.json ? json_line(evaluation_json(evaluation))
-                     : score_table(evaluation) + routing_table(evaluation.routing));
   return exit_success;
 }
 

@@ -1,7 +1,10 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <iostream>
 #include <iterator>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "apps/command_line.h"
@@ -13,6 +16,7 @@
 #include "apps/output.h"
 #include "apps/signals.h"
 #include "apps/status_line.h"
+#include "moe/data/chat/chat_format.h"
 #include "moe/data/utf8.h"
 #include "moe/error.h"
 #include "moe/generation/generator.h"
@@ -26,7 +30,11 @@ struct Arguments {
   std::string weights = "float32";
   SamplerOptions sampling;
   std::string prompt;
+  std::vector<int64_t> prompt_ids;
   bool interactive = false;
+  bool chat = false;
+  std::string chat_format;
+  std::string system;
   bool json = false;
 };
 
@@ -40,26 +48,55 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
   line.add_flag(
       "prompt", &arguments.prompt, "Text to continue; - reads it from stdin.", "Prompt");
   line.add_flag(
+      "prompt_ids",
+      &arguments.prompt_ids,
+      "The same as token ids; works without a tokenizer, too.",
+      "Prompt");
+  line.add_flag(
       "interactive", &arguments.interactive, "Ask for prompts, one by one.", "Prompt");
+  line.add_flag(
+      "chat", &arguments.chat, "The prompt is what a user says; write the reply.", "Chat");
+  line.add_flag(
+      "chat_format",
+      &arguments.chat_format,
+      fmt::format(
+          "How turns are written: {}; the model's own if not given.", chat_format_names()),
+      "Chat");
+  line.add_flag("system", &arguments.system, "What the model is told before.", "Chat");
   line.add_options(arguments.sampling, sampling_groups());
   line.add_flag("json", &arguments.json, "Print one JSON object per text.", "Output");
   line.set_footer(
       "Examples:\n"
       "  moe-generate runs/demo --prompt \"Der Kernel\"\n"
-      "  echo -n \"def main\" | moe-generate runs/demo --prompt - --temperature 0\n\n"
+      "  echo -n \"def main\" | moe-generate runs/demo --prompt - --temperature 0\n"
+      "  moe-generate Qwen3-30B-A3B --chat --interactive --system \"Be brief.\"\n"
+      "  moe-generate FOLDER --prompt-ids 5,17,9 --max-new-tokens 16 --temperature 0 --json\n\n"
       "A text ends at the model's context length at the latest; a longer prompt is an error.");
+}
+
+void check_arguments(const CommandLine& line, const Arguments& arguments) {
+  const int prompts = arguments.interactive + line.given("prompt") + line.given("prompt_ids");
+  if (prompts > 1) {
+    throw UsageError("--prompt, --prompt-ids and --interactive exclude each other");
+  }
+  if (prompts == 0) {
+    throw UsageError("--prompt: no text is given to continue; or use --interactive");
+  }
+  if (line.given("prompt_ids") && arguments.chat) {
+    throw UsageError("--prompt-ids and --chat exclude each other");
+  }
+  if (!arguments.chat && (line.given("chat_format") || line.given("system"))) {
+    throw UsageError("--chat-format and --system: only with --chat");
+  }
 }
 
 double per_second(int64_t tokens, double seconds) {
   return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0;
 }
 
-nlohmann::ordered_json generation_json(
-    const std::string& prompt, const Generation& generation) {
+nlohmann::ordered_json generation_json(const Generation& generation) {
   const auto new_tokens = static_cast<int64_t>(generation.ids.size());
   return {
-      {"prompt", prompt},
-      {"text", generation.text},
       {"ids", generation.ids},
       {"finish", finish_reason_name(generation.finish)},
       {"prompt_tokens", generation.prompt_tokens},
@@ -69,22 +106,30 @@ nlohmann::ordered_json generation_json(
       {"decode_tokens_per_s", per_second(new_tokens - 1, generation.decode_seconds)}};
 }
 
+nlohmann::ordered_json generation_json(
+    const std::string& prompt, const Generation& generation) {
+  nlohmann::ordered_json result = {{"prompt", prompt}, {"text", generation.text}};
+  result.update(generation_json(generation));
+  return result;
+}
+
+void note_full_context(const Generation& generation) {
+  if (generation.context_full) {
+    StatusLine().log("note: the text ends where the model's context is full");
+  }
+}
+
 void check_prompt(const std::string& prompt) {
   const size_t valid = valid_utf8_prefix(prompt);
   check(valid == prompt.size(), "prompt: not UTF-8 at byte ", valid);
 }
 
-/// Continues one prompt: the prompt and the text as it is written, or one JSON object.
-void continue_prompt(
+/// Writes on from `ids`: the text as it is written, or one JSON object that tells the prompt.
+Generation write_text(
     Generator& generator,
-    const Tokenizer& tokenizer,
     const Arguments& arguments,
-    const std::string& prompt) {
-  check_prompt(prompt);
-  const auto ids = tokenizer.encode_ordinary(prompt);
-  if (!arguments.json && !arguments.interactive) {
-    write_stdout(prompt);
-  }
+    const std::string& prompt,
+    const std::vector<int32_t>& ids) {
   const auto generation =
       generator.generate(ids, arguments.sampling, [&](std::string_view text) {
         if (!arguments.json) {
@@ -93,16 +138,62 @@ void continue_prompt(
         return stop_signal() == 0;
       });
   write_stdout(arguments.json ? json_line(generation_json(prompt, generation)) : "\n");
-  if (generation.context_full) {
-    StatusLine().log("note: the text ends where the model's context is full");
-  }
+  note_full_context(generation);
+  return generation;
 }
+
+/// Continues one prompt.
+void continue_prompt(
+    Generator& generator,
+    const Tokenizer& tokenizer,
+    const Arguments& arguments,
+    const std::string& prompt) {
+  check_prompt(prompt);
+  const auto ids = tokenizer.with_special_tokens(tokenizer.encode_ordinary(prompt));
+  if (!arguments.json && !arguments.interactive) {
+    write_stdout(prompt);
+  }
+  write_text(generator, arguments, prompt, ids);
+}
+
+/// A conversation with the model.
+class Conversation {
+ public:
+  Conversation(Generator& generator, const Tokenizer& tokenizer, ChatFormat format)
+      : generator_(generator), tokenizer_(tokenizer), format_(std::move(format)) {}
+
+  /// Answers what the user says, and remembers both.
+  void answer(const Arguments& arguments, const std::string& said) {
+    check_prompt(said);
+    auto messages = messages_;
+    if (messages.empty() && !arguments.system.empty()) {
+      messages.push_back({"system", arguments.system});
+    }
+    messages.push_back({"user", said});
+    const auto tokens = encode_chat(format_, tokenizer_, messages, /*add_reply_header=*/true);
+    const auto generation = write_text(generator_, arguments, said, tokens.ids);
+    messages.push_back({"assistant", generation.text});
+    messages_ = std::move(messages);
+  }
+
+ private:
+  Generator& generator_;
+  const Tokenizer& tokenizer_;
+  ChatFormat format_;
+  std::vector<ChatMessage> messages_;
+};
 
 std::string read_stdin() {
   return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
 
-void run_prompt_loop(Generator& generator, const Tokenizer& tokenizer, Arguments arguments) {
+/// Calls `answer` with the prompt, or with one line after the other.
+template <class Answer>
+void for_each_prompt(Arguments& arguments, Answer&& answer) {
+  if (!arguments.interactive) {
+    answer(arguments.prompt == "-" ? read_stdin() : arguments.prompt);
+    return;
+  }
   LineEditor editor("> ");
   while (stop_signal() == 0) {
     const auto prompt = editor.read_line();
@@ -110,7 +201,7 @@ void run_prompt_loop(Generator& generator, const Tokenizer& tokenizer, Arguments
       break;
     }
     try {
-      continue_prompt(generator, tokenizer, arguments, *prompt);
+      answer(*prompt);
     } catch (const Error& error) {
       StatusLine().log("error: {}", error.what());
     }
@@ -118,33 +209,106 @@ void run_prompt_loop(Generator& generator, const Tokenizer& tokenizer, Arguments
   }
 }
 
-int generate(int argc, char** argv) {
-  Arguments arguments;
-  CommandLine line("moe-generate", "Writes text with a model.", libtorch_details);
-  add_arguments(line, arguments);
-  line.parse(argc, argv);
-  if (arguments.interactive && line.given("prompt")) {
-    throw UsageError("--prompt and --interactive exclude each other");
-  }
-  if (!arguments.interactive && !line.given("prompt")) {
-    throw UsageError("--prompt: no text is given to continue; or use --interactive");
-  }
-  validate(arguments.sampling);
-  const auto weights = weight_type_from_name(arguments.weights);
-  auto loaded = load_model(arguments.model);
-  std::shared_ptr<InferenceSession> session = make_inference_session(loaded.model, weights);
+using Session = std::shared_ptr<InferenceSession>;
+
+/// What computes the tokens; the model itself is gone then.
+Session make_session(LoadedModel& loaded, WeightType weights) {
+  Session session = make_inference_session(loaded.model, weights);
   loaded.model = nullptr; // what the session needs of it, it holds
   if (session->description().starts_with("modules")) {
     StatusLine().log(
         "note: tokens are computed by {}, not from packed weights", session->description());
   }
-  Generator generator(session, loaded.tokenizer);
+  return session;
+}
+
+void generate_text(const LoadedModel& loaded, const Session& session, Arguments& arguments) {
+  const auto tokenizer = Tokenizer::load(loaded.folder);
+  Generator generator(session, tokenizer, {loaded.end_of_text});
+  for_each_prompt(arguments, [&](const std::string& prompt) {
+    continue_prompt(generator, tokenizer, arguments, prompt);
+  });
+}
+
+void chat(const LoadedModel& loaded, const Session& session, Arguments& arguments) {
+  const auto tokenizer = Tokenizer::load(loaded.folder);
+  const auto config = read_tokenizer_config(loaded.folder);
+  const auto format = arguments.chat_format.empty()
+                          ? recognise_chat_format(config, tokenizer)
+                          : named_chat_format(arguments.chat_format, config);
+  TextRules rules = {end_of_reply_ids(format, tokenizer), /*continues_prompt=*/false};
+  rules.end_of_text.insert(
+      rules.end_of_text.end(), loaded.end_of_text.begin(), loaded.end_of_text.end());
+  Generator generator(session, tokenizer, rules);
+  Conversation conversation(generator, tokenizer, format);
+  for_each_prompt(
+      arguments, [&](const std::string& said) { conversation.answer(arguments, said); });
+}
+
+/// Adds the text, unless the model has ids that the tokenizer does not know.
+void add_text(
+    const Tokenizer& tokenizer,
+    const std::vector<int32_t>& ids,
+    nlohmann::ordered_json& result) {
+  try {
+    result["text"] = tokenizer.decode(ids);
+  } catch (const Error& error) {
+    StatusLine().log("note: no text, only ids: {}", error.what());
+  }
+}
+
+/// The folder's tokenizer if it has one that can be read; a notice says why not.
+std::optional<Tokenizer> tokenizer_if_any(const LoadedModel& loaded) {
+  try {
+    return Tokenizer::load(loaded.folder);
+  } catch (const Error& error) {
+    StatusLine().log("note: no text, only ids: {}", error.what());
+    return std::nullopt;
+  }
+}
+
+void continue_ids(
+    const LoadedModel& loaded, const Session& session, const Arguments& arguments) {
+  std::vector<int32_t> prompt;
+  for (const int64_t id : arguments.prompt_ids) {
+    check(id >= 0 && id <= INT32_MAX, "prompt_ids: ", id, " is no token id");
+    prompt.push_back(static_cast<int32_t>(id));
+  }
+  const auto tokenizer = tokenizer_if_any(loaded);
+  auto end_of_text = loaded.end_of_text;
+  if (tokenizer && tokenizer->end_of_text()) {
+    end_of_text.push_back(*tokenizer->end_of_text());
+  }
+  auto generation =
+      generate_tokens(loaded.model, prompt, arguments.sampling, end_of_text, [](int32_t) {
+        return stop_signal() == 0;
+      });
+  auto result = generation_json(generation);
+  if (tokenizer) {
+    add_text(*tokenizer, generation.ids, result);
+  }
+  write_stdout(
+      arguments.json ? json_line(result) : fmt::format("{}\n", fmt::join(generation.ids, ",")));
+  note_full_context(generation);
+}
+
+int generate(int argc, char** argv) {
+  Arguments arguments;
+  CommandLine line("moe-generate", "Writes text with a model.", libtorch_details);
+  add_arguments(line, arguments);
+  line.parse(argc, argv);
+  check_arguments(line, arguments);
+  validate(arguments.sampling);
+  const auto weights = weight_type_from_name(arguments.weights);
+  auto loaded = load_model(arguments.model);
+  const auto session = make_session(loaded, weights);
   install_stop_signals();
-  if (arguments.interactive) {
-    run_prompt_loop(generator, loaded.tokenizer, arguments);
+  if (line.given("prompt_ids")) {
+    continue_ids(loaded, session, arguments);
+  } else if (arguments.chat) {
+    chat(loaded, session, arguments);
   } else {
-    const auto prompt = arguments.prompt == "-" ? read_stdin() : arguments.prompt;
-    continue_prompt(generator, loaded.tokenizer, arguments, prompt);
+    generate_text(loaded, session, arguments);
   }
   return stop_signal() != 0 ? signal_exit_code(stop_signal()) : exit_success;
 }

@@ -3,6 +3,7 @@
 #include "apps/exit_code.h"
 #include "apps/process.h"
 #include "apps/status_line.h"
+#include "moe/checkpoint/generation_config.h"
 #include "moe/checkpoint/model_folder.h"
 #include "moe/checkpoint/run_folder.h"
 #include "moe/decoder/device.h"
@@ -41,7 +42,7 @@ LoadedModel load_model(const ModelArguments& arguments) {
   folder.load_into(*model);
   model->to(device);
   model->eval();
-  return {model, Tokenizer::load(found.folder)};
+  return {model, found.folder, end_of_text_ids(found.folder, folder.extras())};
 }
 
 } // namespace moe

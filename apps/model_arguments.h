@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "apps/command_line.h"
-#include "moe/data/tokenizer/tokenizer.h"
 #include "moe/decoder/decoder_lm.h"
 
 namespace moe {
@@ -19,10 +21,11 @@ struct ModelArguments {
 /// Adds the argument MODEL and the flags --checkpoint, --device and --threads.
 void add_model_arguments(CommandLine& line, ModelArguments& arguments);
 
-/// A model with its tokenizer, ready to compute.
+/// A model, ready to compute, and the folder that it comes from.
 struct LoadedModel {
   DecoderLM model;
-  Tokenizer tokenizer;
+  std::filesystem::path folder;
+  std::vector<int32_t> end_of_text; ///< what its configuration says that ends a text
 };
 
 /// Loads a run's best (or chosen) checkpoint or any model folder. Notices go to stderr.

@@ -1,4 +1,8 @@
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
@@ -9,6 +13,7 @@
 #include "apps/progress.h"
 #include "apps/resume_options.h"
 #include "apps/signals.h"
+#include "moe/checkpoint/model_files.h"
 #include "moe/decoder/device.h"
 #include "moe/training/compute_dtype.h"
 #include "moe/training/training_run.h"
@@ -39,8 +44,9 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
   line.add_options(arguments.model, model_groups());
   line.add_config();
   line.set_footer(
-      "Example:\n"
-      "  moe-train --config models/nano.toml --data en=corpus/en --out runs/nano\n\n"
+      "Examples:\n"
+      "  moe-train --config models/nano.toml --data en=corpus/en --out runs/nano\n"
+      "  moe-train --from OLMoE-1B-7B --data mail --out runs/mail --freeze router --lr 1e-5\n\n"
       "The first SIGINT or SIGTERM finishes the step, saves and ends with 130 or 143; a "
       "second\n"
       "one ends at once. --resume goes on with either.");
@@ -69,6 +75,41 @@ void check_data(const Arguments& arguments) {
   if (arguments.training.data.empty()) {
     throw UsageError("--data: no training text is given; --data NAME=PATH");
   }
+}
+
+/// The values of a model's options by name, as JSON.
+std::map<std::string, nlohmann::json> values_of(const DecoderOptions& options) {
+  std::map<std::string, nlohmann::json> values;
+  DecoderOptions::visit_fields(
+      options, [&](const char* name, const auto& value, const char*) { values[name] = value; });
+  return values;
+}
+
+/// With --from, the model and the tokenizer are those of the folder.
+void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
+  auto& from = arguments.training.from;
+  if (from.empty() || arguments.resume) {
+    return;
+  }
+  const auto folder = find_model_folder(from).folder;
+  const auto& saved = ModelFiles(folder).config().options;
+  const auto given = values_of(arguments.model);
+  for (const auto& [name, value] : values_of(saved)) {
+    if (line.given(name) && given.at(name) != value) {
+      throw UsageError(fmt::format(
+          "{}: {} is not possible with --from; the model in {} has {}",
+          name,
+          given.at(name).dump(),
+          from,
+          value.dump()));
+    }
+  }
+  const auto& tokenizer = arguments.training.tokenizer;
+  if (line.given("tokenizer") && tokenizer != folder.string()) {
+    throw UsageError("--tokenizer and --from exclude each other: the model has its own");
+  }
+  arguments.model = saved;
+  arguments.training.tokenizer = folder.string();
 }
 
 std::optional<double> largest_violation(const StepMetrics& metrics) {
@@ -126,6 +167,7 @@ int train(int argc, char** argv) {
     check_out(arguments);
     resume_options(line, RunFolder(arguments.out).config().string());
   }
+  take_model_from_folder(line, arguments);
   line.print_config_if_asked();
   check_out(arguments);
   check_data(arguments);

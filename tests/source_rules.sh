@@ -26,6 +26,7 @@ violations() {
   includes_only decoder layers kernels
   includes_only checkpoint decoder layers kernels files
   includes_only data files
+  includes_only conversion data checkpoint decoder layers kernels files
   includes_only evaluation data checkpoint decoder layers kernels files
   includes_only training evaluation data checkpoint decoder layers kernels files
   includes_only generation evaluation data checkpoint decoder layers kernels files

@@ -59,24 +59,44 @@ std::string_view next_line(std::string_view& text) {
   return line.ends_with('\r') ? line.substr(0, line.size() - 1) : line;
 }
 
-std::string text_of_json_line(
-    std::string_view line, const std::string& file, int64_t line_number) {
+/// The turns of a conversation: objects with two strings, `role` and `content`.
+std::vector<ChatMessage> messages_of(const nlohmann::json& list, const std::string& where) {
+  check(list.is_array() && !list.empty(), where, ": \"messages\" is not a list of turns");
+  std::vector<ChatMessage> messages;
+  for (const auto& turn : list) {
+    const bool is_turn = turn.is_object() && turn.contains("role") &&
+                         turn["role"].is_string() && turn.contains("content") &&
+                         turn["content"].is_string();
+    check(
+        is_turn, where, ": a turn is not an object with the strings \"role\" and \"content\"");
+    messages.push_back({turn["role"].get<std::string>(), turn["content"].get<std::string>()});
+  }
+  return messages;
+}
+
+/// The document of a line: a text, or a conversation.
+Document document_of_json_line(std::string_view line, const std::string& where) {
   const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-  const auto text = object.is_object() ? object.find("text") : object.end();
   check(
       !object.is_discarded(),
-      file,
-      ":",
-      line_number,
-      ": not JSON; each line must be an object with a string \"text\"");
+      where,
+      ": not JSON; each line must be an object with a string \"text\" or a list \"messages\"");
+  Document document;
+  if (object.is_object() && object.contains("messages")) {
+    document.messages = messages_of(object["messages"], where);
+    for (const auto& message : document.messages) {
+      document.text += message.content;
+      document.text += '\n';
+    }
+    return document;
+  }
   check(
-      object.is_object() && text != object.end() && text->is_string(),
-      file,
-      ":",
-      line_number,
+      object.is_object() && object.contains("text") && object["text"].is_string(),
+      where,
       ": expected an object with a string \"text\", found ",
       object.is_object() ? "an object without one" : object.type_name());
-  return text->get<std::string>();
+  document.text = object["text"].get<std::string>();
+  return document;
 }
 
 bool walk_json_lines(const SourceFile& file, const std::string& domain, const Taker& take) {
@@ -87,8 +107,11 @@ bool walk_json_lines(const SourceFile& file, const std::string& domain, const Ta
     if (is_blank(line)) {
       continue;
     }
-    auto document = text_of_json_line(line, file.path, number + 1);
-    if (!is_blank(document) && !take({std::move(document), domain, file.name, number})) {
+    auto document = document_of_json_line(line, file.path + ":" + std::to_string(number + 1));
+    document.domain = domain;
+    document.path = file.name;
+    document.number = number;
+    if (!is_blank(document.text) && !take(std::move(document))) {
       return false;
     }
   }
@@ -174,6 +197,12 @@ void visit_all_but_tail(const DataSource& source, bool held_out, const DocumentV
     last = std::move(document);
     return true;
   });
+  if (!last->messages.empty()) { // a conversation is not cut
+    if (!held_out) {
+      visit(*last);
+    }
+    return;
+  }
   const size_t begin = held_out_tail(last->text);
   last->text = held_out ? last->text.substr(begin) : last->text.substr(0, begin);
   if (!is_blank(last->text)) {

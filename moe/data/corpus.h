@@ -44,7 +44,7 @@ using DocumentVisitor = std::function<void(const Document&)>;
 /// - a file of a folder (subfolders too, sorted by path; names that begin with `.` are left
 ///   out),
 /// - a line of a file named `*.jsonl` or `*.ndjson` (also within a folder): an object with a
-///   string `text`,
+///   string `text`, or a conversation with a list `messages` of {role, content},
 /// - a block between blank lines of any other single file.
 ///
 /// Documents of white space only are left out. Holds one or two documents in memory.

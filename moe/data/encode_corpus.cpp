@@ -1,30 +1,124 @@
 #include "moe/data/encode_corpus.h"
 
+#include <filesystem>
+
 #include "moe/data/sha256.h"
 #include "moe/data/token_file.h"
 #include "moe/error.h"
 
 namespace moe {
 
+namespace {
+
+constexpr const char* kRepliesName = "replies";
+constexpr int64_t kRepliesVocabulary = 2;
+
+/// Writes the tokens of documents, and of conversations what is said by whom.
+class TokenWriter {
+ public:
+  TokenWriter(
+      const Tokenizer& tokenizer,
+      const std::string& path,
+      int32_t end_of_text,
+      const std::optional<ChatFormat>& chat)
+      : tokenizer_(tokenizer),
+        chat_(chat),
+        path_(path),
+        writer_(path, tokenizer.vocab_size(), tokenizer.to_json(), end_of_text) {}
+
+  /// Returns the number of tokens.
+  int64_t add(const Document& document) {
+    const auto where = document.path + ": document " + std::to_string(document.number + 1);
+    if (!document.messages.empty()) {
+      check(
+          chat_.has_value(),
+          where,
+          " is a conversation, and the tokenizer's folder does not say how turns are written; "
+          "chat_format takes ",
+          chat_format_names());
+      return add_conversation(document);
+    }
+    check(!replies_, where, " is a text; texts and conversations need domains of their own");
+    has_text_ = true;
+    const auto ids = tokenizer_.encode_ordinary(document.text);
+    writer_.add(ids, static_cast<int64_t>(document.text.size()));
+    return static_cast<int64_t>(ids.size());
+  }
+
+  void finish() {
+    writer_.finish();
+    if (replies_) {
+      replies_->finish();
+    }
+  }
+
+ private:
+  int64_t add_conversation(const Document& document) {
+    check(
+        !has_text_,
+        document.path,
+        ": document ",
+        document.number + 1,
+        " is a conversation; texts and conversations need domains of their own");
+    if (!replies_) {
+      replies_.emplace(
+          replies_path(path_), kRepliesVocabulary, kRepliesName, /*end_of_text=*/0);
+    }
+    const auto tokens =
+        encode_chat(*chat_, tokenizer_, document.messages, /*add_reply_header=*/false);
+    const std::vector<int32_t> replies(tokens.is_reply.begin(), tokens.is_reply.end());
+    int64_t reply_bytes = 0;
+    for (const auto& message : document.messages) {
+      reply_bytes +=
+          message.role == "assistant" ? static_cast<int64_t>(message.content.size()) : 0;
+    }
+    writer_.add(tokens.ids, static_cast<int64_t>(document.text.size()));
+    replies_->add(replies, reply_bytes);
+    return static_cast<int64_t>(tokens.ids.size());
+  }
+
+  const Tokenizer& tokenizer_;
+  const std::optional<ChatFormat>& chat_;
+  std::string path_;
+  TokenFileWriter writer_;
+  std::optional<TokenFileWriter> replies_;
+  bool has_text_ = false;
+};
+
+} // namespace
+
+std::string replies_path(const std::string& token_path) {
+  return token_path + ".replies";
+}
+
+std::optional<TokenFile> open_replies(const std::string& token_path) {
+  const auto path = replies_path(token_path);
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
+    return std::nullopt;
+  }
+  return TokenFile(path, kRepliesVocabulary, kRepliesName);
+}
+
 EncodedCorpus encode_documents(
     const std::vector<DataSource>& sources,
     Split split,
     const Tokenizer& tokenizer,
-    const std::string& path) {
+    const std::string& path,
+    const std::optional<ChatFormat>& chat) {
   const auto end_of_text = tokenizer.end_of_text();
   check(
       end_of_text.has_value(), "tokenizer: it has no end-of-text token to separate documents");
   EncodedCorpus corpus;
   Sha256 hash;
-  TokenFileWriter writer(path, tokenizer.vocab_size(), tokenizer.to_json(), *end_of_text);
+  std::filesystem::remove(replies_path(path)); // of an earlier text
+  TokenWriter writer(tokenizer, path, *end_of_text, chat);
   for (const auto& source : sources) {
     for_each_document(source, split, [&](const Document& document) {
-      const auto ids = tokenizer.encode_ordinary(document.text);
-      writer.add(ids, static_cast<int64_t>(document.text.size()));
+      corpus.tokens += writer.add(document) + 1;
       hash.update(document.text);
       hash.update(std::string_view("\0", 1));
       ++corpus.documents;
-      corpus.tokens += static_cast<int64_t>(ids.size()) + 1;
       corpus.text_bytes += static_cast<int64_t>(document.text.size());
     });
   }

@@ -12,6 +12,8 @@ namespace moe {
 namespace {
 
 constexpr uint64_t kWindowKey = 0x77696e646f77; // "window"
+constexpr uint64_t kRowKey = 0x726f77;          // "row"
+constexpr uint64_t kOrderKey = 0x6f72646572;    // "order"
 constexpr uint64_t kOffsetKey = 0x6f6666736574; // "offset"
 
 torch::Tensor empty_ids(int64_t rows, int64_t columns) {
@@ -77,18 +79,40 @@ Batch Batch::to(const torch::Device& device) const {
   const auto moved = [&](const torch::Tensor& tensor) {
     return tensor.defined() ? tensor.to(device, /*non_blocking=*/true) : tensor;
   };
-  return {moved(inputs), moved(targets), moved(loss_mask), moved(domains), moved(documents)};
+  return {
+      moved(inputs),
+      moved(targets),
+      moved(loss_mask),
+      moved(domains),
+      moved(documents),
+      moved(token_mask)};
 }
 
 TokenDataset::TokenDataset(
     std::vector<TokenDomain> domains,
     const std::vector<double>& weights,
     int64_t seed,
-    bool document_mask)
+    bool document_mask,
+    int64_t sequence_length)
     : domains_(std::move(domains)),
       mixture_(weights_of(domains_, weights), seed),
       seed_(seed),
-      document_mask_(document_mask) {}
+      document_mask_(document_mask),
+      packed_length_(sequence_length) {
+  for (size_t i = 0; i < domains_.size(); ++i) {
+    packings_.emplace_back();
+    if (domains_[i].replies) {
+      check_batch_shape(/*batch_size=*/1, sequence_length);
+      packings_[i] = pack_documents(domains_[i].tokens, sequence_length, seed);
+    }
+  }
+}
+
+bool TokenDataset::has_conversations() const {
+  return std::any_of(domains_.begin(), domains_.end(), [](const TokenDomain& domain) {
+    return domain.replies.has_value();
+  });
+}
 
 int64_t TokenDataset::num_tokens() const {
   int64_t sum = 0;
@@ -99,9 +123,15 @@ int64_t TokenDataset::num_tokens() const {
 }
 
 void TokenDataset::check_sequence_length(int64_t sequence_length) const {
+  check(
+      !has_conversations() || sequence_length == packed_length_,
+      "token dataset: conversations are packed for ",
+      packed_length_,
+      " tokens, not ",
+      sequence_length);
   for (const auto& domain : domains_) {
     check(
-        domain.tokens.num_tokens() > sequence_length,
+        domain.replies || domain.tokens.num_tokens() > sequence_length,
         "data: domain '",
         domain.name,
         "' has ",
@@ -134,30 +164,101 @@ Batch TokenDataset::batch(int64_t step, int64_t batch_size, int64_t sequence_len
   check_batch_shape(batch_size, sequence_length);
   check_sequence_length(sequence_length);
   Batch batch;
-  auto windows = empty_ids(batch_size, sequence_length + 1);
+  batch.inputs = empty_ids(batch_size, sequence_length);
+  batch.targets = empty_ids(batch_size, sequence_length);
   batch.domains = torch::zeros({batch_size}, torch::kInt64);
-  if (document_mask_) {
+  if (document_mask_ || has_conversations()) {
     batch.documents = empty_ids(batch_size, sequence_length);
     batch.loss_mask = torch::ones({batch_size, sequence_length});
   }
+  if (has_conversations()) {
+    batch.token_mask = torch::ones({batch_size, sequence_length}, torch::kBool);
+  }
   for (int64_t row = 0; row < batch_size; ++row) {
     const auto place = mixture_.place(step * batch_size + row);
-    const auto& tokens = domains_[static_cast<size_t>(place.domain)].tokens;
-    const int64_t begin = window_begin(place.domain, place.index, sequence_length);
-    tokens.read(begin, row_of(windows, row));
     batch.domains.mutable_data_ptr<int64_t>()[row] = place.domain;
-    if (document_mask_) {
-      float* mask = batch.loss_mask.mutable_data_ptr<float>() + row * sequence_length;
-      mark_documents(
-          tokens,
-          begin,
-          row_of(batch.documents, row),
-          {mask, static_cast<size_t>(sequence_length)});
+    if (domains_[static_cast<size_t>(place.domain)].replies) {
+      fill_packed(batch, row, place);
+    } else {
+      fill_window(batch, row, place);
     }
   }
-  batch.inputs = windows.slice(/*dim=*/1, 0, sequence_length).contiguous();
-  batch.targets = windows.slice(/*dim=*/1, 1, sequence_length + 1).contiguous();
   return batch;
+}
+
+void TokenDataset::fill_window(Batch& batch, int64_t row, const Mixture::Place& place) const {
+  const int64_t length = batch.inputs.size(1);
+  const auto& tokens = domains_[static_cast<size_t>(place.domain)].tokens;
+  const int64_t begin = window_begin(place.domain, place.index, length);
+  tokens.read(begin, row_of(batch.inputs, row));
+  tokens.read(begin + 1, row_of(batch.targets, row));
+  if (document_mask_) {
+    float* mask = batch.loss_mask.mutable_data_ptr<float>() + row * length;
+    mark_documents(
+        tokens, begin, row_of(batch.documents, row), {mask, static_cast<size_t>(length)});
+  }
+}
+
+void TokenDataset::fill_packed(Batch& batch, int64_t row, const Mixture::Place& place) const {
+  const auto& [name, tokens, replies] = domains_[static_cast<size_t>(place.domain)];
+  const auto& packing = packings_[static_cast<size_t>(place.domain)];
+  const int64_t rows = packing.num_rows();
+  const auto epoch = static_cast<uint64_t>(place.index / rows);
+  const auto key = mix_bits(
+      {static_cast<uint64_t>(seed_), kRowKey, static_cast<uint64_t>(place.domain), epoch});
+  const auto packed_row = static_cast<size_t>(permute(place.index % rows, rows, key));
+  const int64_t length = batch.inputs.size(1);
+  float* mask = batch.loss_mask.mutable_data_ptr<float>() + row * length;
+  bool* is_token = batch.token_mask.mutable_data_ptr<bool>() + row * length;
+  const auto documents = row_of(batch.documents, row);
+  int64_t position = 0;
+  int64_t number = 0;
+  for (int64_t i = packing.row_begin[packed_row]; i < packing.row_begin[packed_row + 1]; ++i) {
+    const int64_t begin = tokens.document_begin(packing.order[static_cast<size_t>(i)]);
+    const int64_t end = tokens.document_begin(packing.order[static_cast<size_t>(i)] + 1);
+    const int64_t count = std::min(end - begin - 1, length - position);
+    const auto part = [&](std::span<int64_t> ids) {
+      return ids.subspan(static_cast<size_t>(position), static_cast<size_t>(count));
+    };
+    tokens.read(begin, part(row_of(batch.inputs, row)));
+    tokens.read(begin + 1, part(row_of(batch.targets, row)));
+    std::vector<int64_t> said(static_cast<size_t>(count));
+    replies->read(begin + 1, said);
+    for (int64_t j = 0; j < count; ++j) {
+      mask[position + j] = static_cast<float>(said[static_cast<size_t>(j)]);
+      documents[static_cast<size_t>(position + j)] = number;
+    }
+    position += count;
+    ++number;
+  }
+  std::fill(mask + position, mask + length, 0.0f);
+  std::fill(is_token + position, is_token + length, false);
+  std::fill(documents.begin() + position, documents.end(), number);
+}
+
+Packing pack_documents(const TokenFile& tokens, int64_t sequence_length, int64_t seed) {
+  Packing packing;
+  const int64_t count = tokens.num_documents();
+  const auto key = mix_bits({static_cast<uint64_t>(seed), kOrderKey});
+  int64_t used = sequence_length; // of the row; the first document begins one
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t document = permute(i, count, key);
+    const int64_t length = std::min(
+        sequence_length,
+        tokens.document_begin(document + 1) - tokens.document_begin(document) - 1);
+    if (length < 1) {
+      continue; // nothing to predict
+    }
+    if (used + length > sequence_length) {
+      packing.row_begin.push_back(static_cast<int64_t>(packing.order.size()));
+      used = 0;
+    }
+    packing.order.push_back(document);
+    used += length;
+  }
+  check(!packing.order.empty(), tokens.path(), ": there is no conversation to learn from");
+  packing.row_begin.push_back(static_cast<int64_t>(packing.order.size()));
+  return packing;
 }
 
 EvaluationWindows::EvaluationWindows(
@@ -166,13 +267,15 @@ EvaluationWindows::EvaluationWindows(
     int64_t batch_size,
     int64_t sequence_length,
     int64_t max_tokens,
-    bool document_mask)
+    bool document_mask,
+    std::optional<TokenFile> replies)
     : tokens_(std::move(tokens)),
       domain_(domain),
       batch_size_(batch_size),
       sequence_length_(sequence_length),
       num_tokens_(tokens_.num_tokens()),
-      document_mask_(document_mask) {
+      document_mask_(document_mask || replies.has_value()),
+      replies_(std::move(replies)) {
   check_batch_shape(batch_size, sequence_length);
   check(max_tokens >= 0, "evaluation: max_tokens ", max_tokens, " is not at least 0");
   if (max_tokens > 0) {
@@ -221,19 +324,27 @@ Batch EvaluationWindows::batch(int64_t index) const {
       mark_documents(
           tokens_, begin - 1, row_of(batch.documents, row).first(used), {mask, used});
     }
+    if (replies_) {
+      std::vector<int64_t> said(used);
+      replies_->read(begin, said);
+      std::transform(said.begin(), said.end(), mask, mask, [](int64_t is_reply, float counts) {
+        return is_reply == 1 ? counts : 0.0f;
+      });
+    }
   }
   return batch;
 }
 
 int64_t EvaluationWindows::text_bytes() const {
+  const auto& counted = replies_ ? *replies_ : tokens_; // documents lie alike in both
   if (num_tokens_ == tokens_.num_tokens()) {
-    return tokens_.text_bytes();
+    return counted.text_bytes();
   }
   const int64_t document = tokens_.document_of(num_tokens_);
   const int64_t begin = tokens_.document_begin(document);
   const int64_t size = tokens_.document_begin(document + 1) - begin;
-  const int64_t bytes_before = tokens_.text_bytes_before(document);
-  const int64_t bytes = tokens_.text_bytes_before(document + 1) - bytes_before;
+  const int64_t bytes_before = counted.text_bytes_before(document);
+  const int64_t bytes = counted.text_bytes_before(document + 1) - bytes_before;
   const double share = static_cast<double>(num_tokens_ - begin) / static_cast<double>(size);
   return bytes_before + std::llround(share * static_cast<double>(bytes));
 }

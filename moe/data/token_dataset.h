@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,15 +19,31 @@ struct Batch {
   torch::Tensor domains;   ///< [B] int64: index of the domain of each row
   torch::Tensor documents; ///< [B, S] int64: running number of the input's document in its row,
                            ///< from 0; undefined unless attention must stay inside documents
+  torch::Tensor
+      token_mask; ///< [B, S] bool: false where an input is padding; undefined: none is
 
   /// The same batch on another device.
   Batch to(const torch::Device& device) const;
 };
 
-/// One domain of a dataset.
+/// Documents in rows of a fixed length, as many as fit, in an order of their own.
+struct Packing {
+  std::vector<int64_t> order;     ///< indices of documents
+  std::vector<int64_t> row_begin; ///< in `order`, of each row; and its size at the end
+  int64_t num_rows() const {
+    return static_cast<int64_t>(row_begin.size()) - 1;
+  }
+};
+
+/// Packs the documents into rows of `sequence_length` inputs. A row has at least one document,
+/// of which what does not fit is left out. The same seed gives the same packing.
+Packing pack_documents(const TokenFile& tokens, int64_t sequence_length, int64_t seed);
+
+/// One domain of a dataset. With `replies`, its documents are conversations.
 struct TokenDomain {
   std::string name;
   TokenFile tokens;
+  std::optional<TokenFile> replies = std::nullopt; ///< 1 for each token that the assistant says
 };
 
 /// Training batches from the token files of several domains, as a pure function of (seed,
@@ -35,6 +52,9 @@ struct TokenDomain {
 /// Rows are dealt out to domains by a `Mixture`. Within an epoch of a domain its windows of S
 /// tokens are drawn without replacement in a pseudo-random order; each epoch shifts them by an
 /// offset of its own. Windows never reach beyond their file.
+///
+/// Conversations are packed instead: whole ones fill a row, do not see each other, and only the
+/// assistant's tokens count in the loss. What is left of a row is padding.
 ///
 /// Example:
 /// ```
@@ -45,12 +65,14 @@ class TokenDataset {
  public:
   /// `weights`: one per domain; none for the domains' sizes in tokens. With `document_mask`,
   /// batches carry `documents` and a loss mask that is 0 where the target begins another
-  /// document.
+  /// document. Conversations are packed for `sequence_length`; other lengths are then not
+  /// possible.
   TokenDataset(
       std::vector<TokenDomain> domains,
       const std::vector<double>& weights,
       int64_t seed,
-      bool document_mask = false);
+      bool document_mask = false,
+      int64_t sequence_length = 0);
 
   /// Batch number `step`. With gradient accumulation, count micro-batches. Throws `Error`
   /// naming a domain, its tokens and the needed number where it is shorter than one sequence.
@@ -66,11 +88,16 @@ class TokenDataset {
 
  private:
   int64_t window_begin(int64_t domain, int64_t index, int64_t sequence_length) const;
+  bool has_conversations() const;
+  void fill_window(Batch& batch, int64_t row, const Mixture::Place& place) const;
+  void fill_packed(Batch& batch, int64_t row, const Mixture::Place& place) const;
 
   std::vector<TokenDomain> domains_;
+  std::vector<Packing> packings_; ///< by domain; empty of those that are no conversations
   Mixture mixture_;
   int64_t seed_;
   bool document_mask_;
+  int64_t packed_length_;
 };
 
 /// The tokens of one file in order, each predicted exactly once: also the first, which follows
@@ -86,14 +113,16 @@ class TokenDataset {
 class EvaluationWindows {
  public:
   /// Evaluates the first `max_tokens` tokens, or all of them if 0. `domain` is what the batches
-  /// carry. With `document_mask`, the first token of a document does not count.
+  /// carry. With `document_mask`, the first token of a document does not count. With `replies`,
+  /// only what the assistant says counts, and attention stays inside conversations.
   EvaluationWindows(
       TokenFile tokens,
       int64_t domain,
       int64_t batch_size,
       int64_t sequence_length,
       int64_t max_tokens = 0,
-      bool document_mask = false);
+      bool document_mask = false,
+      std::optional<TokenFile> replies = std::nullopt);
 
   int64_t num_batches() const;
 
@@ -117,6 +146,7 @@ class EvaluationWindows {
   int64_t sequence_length_;
   int64_t num_tokens_;
   bool document_mask_;
+  std::optional<TokenFile> replies_;
 };
 
 } // namespace moe

@@ -41,9 +41,13 @@ class TextStream {
   TextStream(
       const Tokenizer& tokenizer,
       const SamplerOptions& options,
+      bool continues,
       const TextCallback& on_text,
       std::string& text)
-      : decoder_(tokenizer), stop_(options.stop), on_text_(on_text), text_(text) {}
+      : decoder_(tokenizer, /*skip_special=*/false, continues),
+        stop_(options.stop),
+        on_text_(on_text),
+        text_(text) {}
 
   /// Whether to go on.
   bool push(int32_t id) {
@@ -85,7 +89,7 @@ Generation generate_tokens(
     InferenceSession& session,
     const std::vector<int32_t>& prompt,
     const SamplerOptions& options,
-    std::optional<int32_t> end_of_text,
+    const std::vector<int32_t>& end_of_text,
     const TokenCallback& on_token) {
   check_prompt(prompt, session.options());
   const auto prompt_tokens = static_cast<int64_t>(prompt.size());
@@ -108,7 +112,9 @@ Generation generate_tokens(
     const int32_t id = sampler.sample(logits, history);
     generation.ids.push_back(id);
     history.push_back(id);
-    if (end_of_text == id && !options.ignore_end_of_text) {
+    const bool ends =
+        std::find(end_of_text.begin(), end_of_text.end(), id) != end_of_text.end();
+    if (ends && !options.ignore_end_of_text) {
       generation.finish = FinishReason::end_of_text;
     } else if (on_token && !on_token(id)) {
       generation.finish = FinishReason::stop;
@@ -123,34 +129,39 @@ Generation generate_tokens(
     const DecoderLM& model,
     const std::vector<int32_t>& prompt,
     const SamplerOptions& options,
-    std::optional<int32_t> end_of_text,
+    const std::vector<int32_t>& end_of_text,
     const TokenCallback& on_token) {
   const auto session = make_inference_session(model);
   return generate_tokens(*session, prompt, options, end_of_text, on_token);
 }
 
-Generator::Generator(std::shared_ptr<InferenceSession> session, Tokenizer tokenizer)
-    : session_(std::move(session)), tokenizer_(std::move(tokenizer)) {}
+Generator::Generator(
+    std::shared_ptr<InferenceSession> session, Tokenizer tokenizer, TextRules rules)
+    : session_(std::move(session)), tokenizer_(std::move(tokenizer)), rules_(std::move(rules)) {
+  if (const auto end_of_text = tokenizer_.end_of_text()) {
+    rules_.end_of_text.push_back(*end_of_text);
+  }
+}
 
-Generator::Generator(const DecoderLM& model, Tokenizer tokenizer)
-    : Generator(make_inference_session(model), std::move(tokenizer)) {}
+Generator::Generator(const DecoderLM& model, Tokenizer tokenizer, TextRules rules)
+    : Generator(make_inference_session(model), std::move(tokenizer), std::move(rules)) {}
 
 Generation Generator::generate(
     const std::vector<int32_t>& prompt,
     const SamplerOptions& options,
     const TextCallback& on_text) {
-  const auto end_of_text = tokenizer_.end_of_text();
   auto ids = prompt;
   if (ids.empty()) {
+    const auto end_of_text = tokenizer_.end_of_text();
     check(
         end_of_text.has_value(),
         "prompt: it is empty, and the tokenizer has no end-of-text token to begin with");
     ids.push_back(*end_of_text);
   }
   std::string text;
-  TextStream stream(tokenizer_, options, on_text, text);
+  TextStream stream(tokenizer_, options, rules_.continues_prompt, on_text, text);
   auto generation = generate_tokens(
-      *session_, ids, options, end_of_text, [&](int32_t id) { return stream.push(id); });
+      *session_, ids, options, rules_.end_of_text, [&](int32_t id) { return stream.push(id); });
   stream.finish();
   generation.text = std::move(text);
   return generation;

@@ -2,7 +2,6 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,14 +42,14 @@ using TextCallback = std::function<bool(std::string_view)>;
 using TokenCallback = std::function<bool(int32_t)>;
 
 /// Writes tokens on from a prompt of at least one, without turning them into text: `text` of
-/// the result is empty. Stops after `end_of_text` unless the options ignore it, and at the end
-/// of the model's context. Throws `Error` for a prompt that leaves no room for one token, or
-/// ids that the model does not have.
+/// the result is empty. Stops after any id of `end_of_text` unless the options ignore it, and
+/// at the end of the model's context. Throws `Error` for a prompt that leaves no room for one
+/// token, or ids that the model does not have.
 Generation generate_tokens(
     InferenceSession& session,
     const std::vector<int32_t>& prompt,
     const SamplerOptions& options,
-    std::optional<int32_t> end_of_text = std::nullopt,
+    const std::vector<int32_t>& end_of_text = {},
     const TokenCallback& on_token = {});
 
 /// The same with a session of its own, made for this one text.
@@ -58,8 +57,16 @@ Generation generate_tokens(
     const DecoderLM& model,
     const std::vector<int32_t>& prompt,
     const SamplerOptions& options,
-    std::optional<int32_t> end_of_text = std::nullopt,
+    const std::vector<int32_t>& end_of_text = {},
     const TokenCallback& on_token = {});
+
+/// How a generator reads what the model writes.
+struct TextRules {
+  /// Ids that end a text besides the tokenizer's end-of-text token.
+  std::vector<int32_t> end_of_text;
+  /// The text goes on from the prompt: a space that begins it stays. Not so for a reply.
+  bool continues_prompt = true;
+};
 
 /// Writes on from prompts, with one pass over the prompt and then one token at a time from the
 /// keys and values of the tokens before it.
@@ -71,9 +78,10 @@ Generation generate_tokens(
 /// ```
 class Generator {
  public:
-  Generator(std::shared_ptr<InferenceSession> session, Tokenizer tokenizer);
+  Generator(
+      std::shared_ptr<InferenceSession> session, Tokenizer tokenizer, TextRules rules = {});
   /// With float32 weights.
-  Generator(const DecoderLM& model, Tokenizer tokenizer);
+  Generator(const DecoderLM& model, Tokenizer tokenizer, TextRules rules = {});
 
   /// Writes on from `prompt` as `generate_tokens` does; an empty one begins a document: it
   /// stands for the end-of-text token. Ends before a stop text, too.
@@ -85,6 +93,7 @@ class Generator {
  private:
   std::shared_ptr<InferenceSession> session_;
   Tokenizer tokenizer_;
+  TextRules rules_;
 };
 
 } // namespace moe

@@ -10,8 +10,8 @@ namespace moe::cpu {
 namespace {
 
 // A panel of the gradient takes 256 KiB; a slab of tokens 64 KiB, gathered once per panel.
-constexpr int64_t kPanelRows = 512;
-constexpr int64_t kPanelColumns = 128;
+constexpr int64_t kGradientRows = 512;
+constexpr int64_t kGradientColumns = 128;
 
 /// Part of one expert's gradient: rows of `width`, columns of `dim`.
 struct Panel {
@@ -29,10 +29,10 @@ void append_panels(
   if (weight.gradient == nullptr) {
     return;
   }
-  for (int64_t row = 0; row < weight.width; row += kPanelRows) {
-    const auto rows = std::min(kPanelRows, weight.width - row);
-    for (int64_t column = 0; column < weight.dim; column += kPanelColumns) {
-      const auto columns = std::min(kPanelColumns, weight.dim - column);
+  for (int64_t row = 0; row < weight.width; row += kGradientRows) {
+    const auto rows = std::min(kGradientRows, weight.width - row);
+    for (int64_t column = 0; column < weight.dim; column += kGradientColumns) {
+      const auto columns = std::min(kGradientColumns, weight.dim - column);
       panels.push_back({&weight, expert, row, rows, column, columns, rows * columns * lanes});
     }
   }
@@ -81,8 +81,8 @@ void weight_gradients(
     const WeightGradient& up,
     const WeightGradient& down) {
   const auto panels = all_panels(plan, up, down);
-  constexpr int64_t tokens_size = kMaxLanes * kPanelColumns;
-  constexpr int64_t scratch_size = tokens_size + kPanelRows * kPanelColumns;
+  constexpr int64_t tokens_size = kMaxLanes * kGradientColumns;
+  constexpr int64_t scratch_size = tokens_size + kGradientRows * kGradientColumns;
   run_tasks(static_cast<int64_t>(panels.size()), scratch_size, [&](int64_t i, float* scratch) {
     const Panel& panel = panels[i];
     const WeightGradient& weight = *panel.of;

@@ -18,4 +18,12 @@ std::vector<int64_t> counts_on_host(const torch::Tensor& counts) {
   return {first, first + host.numel()};
 }
 
+Routing select_tokens(const Routing& routing, const torch::Tensor& positions) {
+  return {
+      routing.logits.index_select(0, positions),
+      routing.scores.index_select(0, positions),
+      routing.experts.index_select(0, positions),
+      routing.weights.index_select(0, positions)};
+}
+
 } // namespace moe

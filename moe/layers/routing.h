@@ -20,6 +20,10 @@ struct Routing {
 /// tokens where it is true are counted.
 torch::Tensor expert_counts(const Routing& routing, const torch::Tensor& token_mask = {});
 
+/// The routing of the tokens at `positions` [N] int64 only, for losses and counts without
+/// padding.
+Routing select_tokens(const Routing& routing, const torch::Tensor& positions);
+
 /// Counts [E] int64 of any device as a vector; waits for the device.
 std::vector<int64_t> counts_on_host(const torch::Tensor& counts);
 

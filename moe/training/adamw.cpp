@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "moe/error.h"
 #include "moe/libtorch.h"
 #include "moe/training/adamw_kernel.h"
 
@@ -76,27 +77,92 @@ void step_by_operations(
   slot.parameter.sub_(slot.exp_avg / denominator * constants.step_size);
 }
 
+std::vector<RowRange> all_rows(const torch::Tensor& parameter) {
+  return {{0, parameter.dim() == 0 ? 1 : parameter.size(0)}};
+}
+
+void check_rows(
+    const std::string& name,
+    const torch::Tensor& parameter,
+    const std::vector<RowRange>& rows) {
+  const int64_t count = all_rows(parameter)[0].end;
+  int64_t next = 0;
+  for (const auto& [begin, end] : rows) {
+    check(
+        begin >= next && end >= begin && end <= count,
+        "optimizer: rows ",
+        begin,
+        " to ",
+        end - 1,
+        " of ",
+        name,
+        ", which has ",
+        count,
+        ", are not possible after row ",
+        next - 1);
+    next = end;
+  }
+}
+
+/// A view of these rows.
+torch::Tensor rows_of(const torch::Tensor& tensor, const RowRange& rows) {
+  return tensor.dim() == 0 ? tensor
+                           : tensor.narrow(/*dim=*/0, rows.begin, rows.end - rows.begin);
+}
+
+void step_rows(
+    const AdamW::Slot& slot,
+    const torch::Tensor& gradient,
+    const RowRange& rows,
+    const AdamWStep& constants) {
+  AdamW::Slot part = {
+      slot.name,
+      rows_of(slot.parameter, rows),
+      rows_of(slot.exp_avg, rows),
+      rows_of(slot.exp_avg_sq, rows),
+      slot.decays,
+      {}};
+  const auto part_gradient = rows_of(gradient, rows);
+  if (on_cpu_in_float32(part.parameter) && on_cpu_in_float32(part_gradient)) {
+    step_by_kernel(part, part_gradient, constants);
+  } else {
+    step_by_operations(part, part_gradient, constants);
+  }
+}
+
 } // namespace
 
 AdamW::AdamW(
     const std::vector<std::pair<std::string, torch::Tensor>>& parameters,
-    const AdamWOptions& options)
+    const AdamWOptions& options,
+    const TrainableRows& trainable)
     : options_(options) {
+  size_t found = 0;
   for (const auto& [name, parameter] : parameters) {
+    const auto entry = trainable.find(name);
+    const bool is_restricted = entry != trainable.end();
+    found += is_restricted ? 1 : 0;
     slots_.push_back(
         {name,
          parameter,
          zeros_for(parameter),
          zeros_for(parameter),
-         is_decayed(name, parameter)});
+         is_decayed(name, parameter),
+         is_restricted ? entry->second : all_rows(parameter)});
+    check_rows(name, parameter, slots_.back().rows);
   }
+  check(
+      found == trainable.size(), "optimizer: rows are given of a parameter that is not there");
 }
 
 double AdamW::gradient_norm() const {
   double sum = 0.0;
   for (const auto& slot : slots_) {
-    if (slot.parameter.grad().defined()) {
-      sum += sum_of_squares(slot.parameter.grad().detach());
+    if (!slot.parameter.grad().defined()) {
+      continue;
+    }
+    for (const auto& rows : slot.rows) {
+      sum += sum_of_squares(rows_of(slot.parameter.grad().detach(), rows));
     }
   }
   return std::sqrt(sum);
@@ -120,10 +186,8 @@ void AdamW::step(double lr, double gradient_scale) {
       continue;
     }
     constants.keep = static_cast<float>(slot.decays ? 1.0 - lr * options_.weight_decay : 1.0);
-    if (on_cpu_in_float32(slot.parameter) && on_cpu_in_float32(gradient)) {
-      step_by_kernel(slot, gradient, constants);
-    } else {
-      step_by_operations(slot, gradient, constants);
+    for (const auto& rows : slot.rows) {
+      step_rows(slot, gradient, rows, constants);
     }
   }
 }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "moe/training/trainable_rows.h"
+
 namespace moe {
 
 /// Constants of AdamW; the learning rate comes with each step.
@@ -36,11 +38,14 @@ class AdamW {
     torch::Tensor exp_avg;
     torch::Tensor exp_avg_sq;
     bool decays = true;
+    std::vector<RowRange> rows; ///< that learn
   };
 
+  /// Throws `Error` for rows that a parameter does not have, or of one that there is not.
   AdamW(
       const std::vector<std::pair<std::string, torch::Tensor>>& parameters,
-      const AdamWOptions& options);
+      const AdamWOptions& options,
+      const TrainableRows& trainable = {});
 
   /// Euclidean norm of all gradients together; parameters without one count 0. The same bits
   /// for any number of threads on the CPU.

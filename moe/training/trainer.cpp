@@ -1,5 +1,6 @@
 #include "moe/training/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -27,13 +28,33 @@ DecoderLM on_device(DecoderLM model, const std::string& device) {
   return model;
 }
 
+/// Which rows of which parameters learn, by the options.
+TrainableRows trainable_rows_of(const DecoderLM& model, const TrainerOptions& options) {
+  std::vector<ParameterRows> parameters;
+  for (const auto& entry : model->named_parameters()) {
+    parameters.push_back({entry.key(), entry.value().size(0)});
+  }
+  return trainable_rows(parameters, options.freeze, options.only);
+}
+
+/// Padding has no part in the routing losses and counts.
+void leave_padding_out(const torch::Tensor& token_mask, std::vector<Routing>& layers) {
+  if (!token_mask.defined()) {
+    return;
+  }
+  const auto positions = token_mask.flatten().nonzero().squeeze(1); // [N]
+  for (auto& routing : layers) {
+    routing = select_tokens(routing, positions);
+  }
+}
+
 double tokens_that_count(const std::vector<Batch>& batches) {
   double count = 0.0;
   for (const auto& batch : batches) {
     count += batch.loss_mask.defined() ? batch.loss_mask.sum().item<double>()
                                        : static_cast<double>(batch.targets.numel());
   }
-  return count;
+  return std::max(count, 1.0); // there may be a batch in which nobody replies
 }
 
 void copy_moment(torch::Tensor destination, const StateDict& saved, const std::string& name) {
@@ -70,7 +91,10 @@ Trainer::Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& optio
       data_(std::move(data)),
       options_(options),
       device_(find_device(options.device)),
-      optimizer_(model_->named_parameters().pairs(), optimizer_options(options)) {
+      optimizer_(
+          model_->named_parameters().pairs(),
+          optimizer_options(options),
+          trainable_rows_of(model_, options)) {
   validate(options_);
   data_.check_sequence_length(options_.sequence_length);
   model_->train();
@@ -79,7 +103,8 @@ Trainer::Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& optio
 
 void Trainer::accumulate(const Batch& batch, double normalizer, Sums& sums) {
   const AutocastGuard autocast(device_.type(), find_dtype(resolve_dtype(options_.dtype)));
-  const auto output = model_->forward(batch.inputs, batch.documents);
+  auto output = model_->forward(batch.inputs, batch.documents);
+  leave_padding_out(batch.token_mask, output.routing);
   const auto head = model_->head_operands(output.hidden);
   const auto loss =
       next_token_loss(head.rows, head.weight, batch.targets, batch.loss_mask, normalizer);

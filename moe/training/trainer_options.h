@@ -16,6 +16,10 @@ struct TrainerOptions {
   std::vector<std::string> mix;
   std::vector<std::string> val_data;
   std::string tokenizer = "bpe:8192";
+  std::string from;
+  std::vector<std::string> freeze;
+  std::vector<std::string> only;
+  std::string chat_format;
   bool document_mask = false;
 
   int64_t steps = 1000;
@@ -68,6 +72,26 @@ struct TrainerOptions {
         "tokenizer",
         options.tokenizer,
         "bytes, chars, bpe:SIZE (trained on the data) or the path of a tokenizer.json.");
+    visit(
+        "from",
+        options.from,
+        "Begin with the weights and tokenizer of this run or Hugging Face folder.");
+    visit(
+        "freeze",
+        options.freeze,
+        "Part of the model that does not learn: embedding, head, attention, norms, router, "
+        "experts, shared_expert or feed_forward; experts=3,5 and router=3,5 for some of them; "
+        "repeatable.");
+    visit(
+        "only",
+        options.only,
+        "Parts that learn, named as for freeze; all others do not; repeatable.");
+    visit(
+        "chat_format",
+        options.chat_format,
+        "How the turns of conversations are written: chatml, llama2, llama3, llama4, mistral "
+        "or "
+        "harmony; the tokenizer's own if not given.");
     visit("document_mask", options.document_mask, "Keep attention and loss inside documents.");
     visit("steps", options.steps, "Optimizer steps in total, also the length of the schedule.");
     visit("batch_size", options.batch_size, "Sequences per forward pass B.");

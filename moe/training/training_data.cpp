@@ -9,6 +9,7 @@
 #include "moe/data/encode_corpus.h"
 #include "moe/data/mixture.h"
 #include "moe/data/sha256.h"
+#include "moe/data/tokenizer/tokenizer_config.h"
 #include "moe/error.h"
 #include "moe/files/atomic_file.h"
 
@@ -24,7 +25,8 @@ std::string data_key(const TrainerOptions& options, const Tokenizer& tokenizer) 
   return json{
       {"data", options.data},
       {"val_data", options.val_data},
-      {"tokenizer", to_hex(sha256(tokenizer.to_json()))}}
+      {"tokenizer", to_hex(sha256(tokenizer.to_json()))},
+      {"chat_format", options.chat_format}}
       .dump();
 }
 
@@ -95,6 +97,23 @@ std::map<std::string, int64_t> domain_repetitions(
   return repetitions;
 }
 
+/// How conversations are written: as the options say, or the folder of the tokenizer. Nothing
+/// where neither does.
+std::optional<ChatFormat> run_chat_format(
+    const TrainerOptions& options, const Tokenizer& tokenizer) {
+  std::error_code error;
+  const bool is_folder = std::filesystem::is_directory(options.tokenizer, error);
+  const auto config = is_folder ? read_tokenizer_config(options.tokenizer) : TokenizerConfig();
+  if (!options.chat_format.empty()) {
+    return named_chat_format(options.chat_format, config);
+  }
+  try {
+    return recognise_chat_format(config, tokenizer);
+  } catch (const Error&) {
+    return std::nullopt; // an error as soon as there is a conversation
+  }
+}
+
 } // namespace
 
 Tokenizer make_run_tokenizer(const TrainerOptions& options) {
@@ -134,6 +153,7 @@ TrainingData prepare_training_data(
   auto fingerprint = recorded_fingerprint(record_path, key);
   const bool encode = fingerprint.empty();
   const auto training_split = options.val_data.empty() ? Split::training : Split::all;
+  const auto chat = encode ? run_chat_format(options, tokenizer) : std::nullopt;
   TrainingData result;
   Sha256 hash;
   for (const auto& domain : domains) {
@@ -144,9 +164,9 @@ TrainingData prepare_training_data(
         !held_out.sources.empty(), "val_data: the domain '", domain, "' has no held-out text");
     if (encode) {
       const auto corpus = encode_documents(
-          sources_of(training, domain), training_split, tokenizer, training_path);
+          sources_of(training, domain), training_split, tokenizer, training_path, chat);
       const auto held_out_corpus =
-          encode_documents(held_out.sources, held_out.split, tokenizer, held_out_path);
+          encode_documents(held_out.sources, held_out.split, tokenizer, held_out_path, chat);
       hash.update(domain + ' ' + corpus.sha256 + ' ' + held_out_corpus.sha256 + '\n');
       log(domain + ": " + describe(corpus) + "; held out " + describe(held_out_corpus));
     }
@@ -154,7 +174,9 @@ TrainingData prepare_training_data(
     result.domains.push_back(
         {domain,
          TokenFile(training_path, tokenizer.vocab_size(), json),
-         TokenFile(held_out_path, tokenizer.vocab_size(), json)});
+         TokenFile(held_out_path, tokenizer.vocab_size(), json),
+         open_replies(training_path),
+         open_replies(held_out_path)});
   }
   if (encode) {
     fingerprint = to_hex(hash.digest());
@@ -173,14 +195,15 @@ TokenDataset training_dataset(const TrainingData& data, const TrainerOptions& op
   std::vector<TokenDomain> domains;
   std::vector<std::string> names;
   for (const auto& domain : data.domains) {
-    domains.push_back({domain.name, domain.training});
+    domains.push_back({domain.name, domain.training, domain.training_replies});
     names.push_back(domain.name);
   }
   return TokenDataset(
       std::move(domains),
       parse_mixture(options.mix, names),
       options.seed,
-      options.document_mask);
+      options.document_mask,
+      options.sequence_length);
 }
 
 } // namespace moe

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ struct DomainFiles {
   std::string name;
   TokenFile training;
   TokenFile held_out;
+  std::optional<TokenFile> training_replies; ///< of conversations, as in `TokenDomain`
+  std::optional<TokenFile> held_out_replies;
 };
 
 /// The text of a run as tokens.

@@ -81,7 +81,13 @@ void TrainingRun::start(const DecoderOptions& model) {
   try {
     data_ = prepare_training_data(data_folder, options_, *tokenizer_, callbacks_.log);
     torch::manual_seed(options_.seed);
-    trainer_.emplace(DecoderLM(complete), training_dataset(data_, options_), options_);
+    DecoderLM new_model(complete);
+    if (!options_.from.empty()) {
+      const auto from = find_model_folder(options_.from).folder;
+      ModelFolder(from).load_into(*new_model);
+      keep_companions(from);
+    }
+    trainer_.emplace(new_model, training_dataset(data_, options_), options_);
   } catch (...) {
     // A mistake leaves nothing behind that would have to be overwritten.
     std::error_code ignored;
@@ -109,6 +115,9 @@ void TrainingRun::resume() {
       "resume: the training text has changed since ",
       found.folder.string(),
       " was saved; start a new run");
+  if (!options_.from.empty()) {
+    keep_companions(found.folder);
+  }
   DecoderLM model(saved.options());
   saved.load_into(*model);
   trainer_.emplace(model, training_dataset(data_, options_), options_);
@@ -118,6 +127,21 @@ void TrainingRun::resume() {
   saved_step_ = state.step;
   note_differences(state);
   callbacks_.log("resuming after step " + std::to_string(state.step));
+}
+
+/// Remembers the files beside the weights that say how a model is used: every checkpoint of a
+/// model that was not made here has them, too.
+void TrainingRun::keep_companions(const std::filesystem::path& model_folder) {
+  for (const char* name :
+       {"tokenizer_config.json",
+        "special_tokens_map.json",
+        "chat_template.jinja",
+        "generation_config.json"}) {
+    std::error_code error;
+    if (std::filesystem::is_regular_file(model_folder / name, error)) {
+      companions_.emplace_back(name, read_text_file(model_folder / name));
+    }
+  }
 }
 
 void TrainingRun::note_differences(const TrainingState& state) const {
@@ -184,7 +208,8 @@ double TrainingRun::evaluate_held_out() {
              kEvaluationBatch,
              options_.sequence_length,
              tokens_per_domain,
-             options_.document_mask)});
+             options_.document_mask,
+             domain.held_out_replies)});
   }
   evaluation_ = evaluate(trainer_->model(), domains);
   return evaluation_->total.loss;
@@ -196,6 +221,9 @@ void TrainingRun::save(bool is_best) {
   ModelExtras extras;
   extras.tokenizer_json = tokenizer_->to_json();
   extras.end_of_text_id = tokenizer_->end_of_text();
+  if (extras.end_of_text_id) {
+    extras.end_of_text = tokenizer_->token_bytes(*tokenizer_->end_of_text());
+  }
   extras.load_balancing_weight = options_.load_balancing_weight;
   auto state = trainer_->state();
   state.seed = options_.seed;
@@ -214,6 +242,9 @@ void TrainingRun::save(bool is_best) {
     if (saved_step_ < 0) {
       callbacks_.log("note: " + notice);
     }
+  }
+  for (const auto& [name, text] : companions_) {
+    write_file_atomically(checkpoint.path() / name, text);
   }
   save_training_state(checkpoint.path(), state);
   checkpoint.commit();

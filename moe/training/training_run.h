@@ -4,6 +4,8 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "moe/checkpoint/run_folder.h"
 #include "moe/data/tokenizer/tokenizer.h"
@@ -75,6 +77,7 @@ class TrainingRun {
  private:
   void start(const DecoderOptions& model);
   void resume();
+  void keep_companions(const std::filesystem::path& model_folder);
   void note_differences(const TrainingState& state) const;
   void after_step(StepMetrics& metrics);
   double evaluate_held_out();
@@ -86,6 +89,7 @@ class TrainingRun {
   TrainingCallbacks callbacks_;
   int64_t threads_;
   std::optional<Tokenizer> tokenizer_;
+  std::vector<std::pair<std::string, std::string>> companions_; ///< names and texts of files
   TrainingData data_;
   std::optional<Trainer> trainer_;
   std::optional<MetricsFile> metrics_;

@@ -255,3 +255,126 @@ TEST_CASE("A tokenizer trained on the text travels with the run", "[programs]") 
       json::parse(generated(out, {"--prompt=Wasser und Brot", "--max-new-tokens=4", "--json"}));
   CHECK(result["prompt_tokens"].get<int>() < 15);
 }
+
+TEST_CASE("moe-generate continues ids, with and without a tokenizer", "[programs]") {
+  const TemporaryFolder folder;
+  train(folder.path() / "run");
+  const auto model = folder.path() / "run" / "best";
+  const Arguments flags = {
+      "--prompt-ids",
+      "72,105",
+      "--max-new-tokens",
+      "4",
+      "--temperature",
+      "0",
+      "--json",
+      "--ignore-end-of-text"};
+  const auto with_text = json::parse(generated(model, flags));
+  CHECK(with_text["ids"].size() == 4);
+  CHECK(with_text["prompt_tokens"] == 2);
+  const auto said = json::parse(generated(
+      model,
+      {"--prompt",
+       "Hi",
+       "--max-new-tokens",
+       "4",
+       "--temperature",
+       "0",
+       "--json",
+       "--ignore-end-of-text"}));
+  CHECK(with_text["ids"] == said["ids"]);
+  CHECK(with_text["text"] == said["text"]);
+  std::filesystem::remove(std::filesystem::canonical(model) / "tokenizer.json");
+  const auto without = json::parse(generated(model, flags));
+  CHECK(without["ids"] == with_text["ids"]);
+  CHECK_FALSE(without.contains("text"));
+  CHECK_THAT(
+      error_of("moe-generate", {model.string(), "--prompt", "Hi"}, 1),
+      ContainsSubstring("tokenizer.json"));
+}
+
+TEST_CASE("moe-generate --chat refuses a model that knows no turns", "[programs]") {
+  const TemporaryFolder folder;
+  train(folder.path() / "run");
+  const auto model = (folder.path() / "run" / "best").string();
+  CHECK_THAT(
+      error_of("moe-generate", {model, "--chat", "--prompt", "Hi"}, 1),
+      ContainsSubstring("--chat-format takes chatml"));
+  CHECK_THAT(
+      error_of("moe-generate", {model, "--chat", "--chat-format=x", "--prompt", "Hi"}, 1),
+      ContainsSubstring("chat_format: x is not known"));
+  CHECK_THAT(
+      error_of("moe-generate", {model, "--system", "x", "--prompt", "Hi"}, 2),
+      ContainsSubstring("only with --chat"));
+  // Llama 2's turns are written as text where there are no tokens for them, but </s> is needed.
+  CHECK_THAT(
+      error_of("moe-generate", {model, "--chat", "--chat-format=llama2", "--prompt", "Hi"}, 1),
+      ContainsSubstring("the tokenizer has no token <s>"));
+}
+
+TEST_CASE(
+    "moe-train --from goes on with a model, and --freeze keeps what it names", "[programs]") {
+  const TemporaryFolder folder;
+  train(folder.path() / "first");
+  const auto first = (folder.path() / "first").string();
+  const auto second = (folder.path() / "second").string();
+  const Arguments flags = {
+      "--from",
+      first,
+      "--out",
+      second,
+      "--data",
+      text_source("en"),
+      "--steps",
+      "3",
+      "--batch-size",
+      "2",
+      "--sequence-length",
+      "16",
+      "--threads",
+      "1"};
+  auto frozen = flags;
+  frozen.insert(frozen.end(), {"--only", "experts=1", "--eval-every", "0"});
+  const auto result = run("moe-train", frozen);
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  const auto model = json::parse(run("moe-inspect", {second, "--json"}).out);
+  const auto origin = json::parse(run("moe-inspect", {first, "--json"}).out);
+  CHECK(model["options"] == origin["options"]);
+  CHECK(
+      read_bytes(folder.path() / "second" / "last" / "tokenizer.json") ==
+      read_bytes(folder.path() / "first" / "best" / "tokenizer.json"));
+  // The recorded configuration repeats the run; another model or tokenizer is refused.
+  const auto config = (folder.path() / "second" / "config.toml").string();
+  const auto again =
+      run("moe-train", {"--config", config, "--out", (folder.path() / "third").string()});
+  INFO(again.err);
+  CHECK(again.exit_code == 0);
+  auto other = flags;
+  other[3] = (folder.path() / "fourth").string();
+  other.insert(other.end(), {"--num-layers", "7"});
+  CHECK_THAT(
+      error_of("moe-train", other, 2), ContainsSubstring("num_layers: 7 is not possible"));
+  other.back() = "bytes";
+  other[other.size() - 2] = "--tokenizer";
+  CHECK_THAT(error_of("moe-train", other, 2), ContainsSubstring("--tokenizer and --from"));
+}
+
+TEST_CASE("moe-train learns replies of conversations", "[programs]") {
+  const TemporaryFolder folder;
+  std::string lines;
+  for (int i = 0; i < 60; ++i) {
+    lines += R"({"messages": [{"role": "user", "content": "Say a."},)"
+             R"( {"role": "assistant", "content": "aaaa"}]})"
+             "\n";
+  }
+  const auto data = folder.write("chat.jsonl", lines);
+  const auto out = (folder.path() / "run").string();
+  auto flags = training_flags(out);
+  flags.insert(flags.end(), {"--chat-format", "llama2"});
+  // A tokenizer of bytes lacks the format's tokens, and says so.
+  auto bytes = flags;
+  bytes.insert(bytes.end(), {"--data", "chat=" + data});
+  CHECK_THAT(
+      error_of("moe-train", bytes, 1), ContainsSubstring("the tokenizer has no token <s>"));
+}

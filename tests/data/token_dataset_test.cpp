@@ -239,3 +239,87 @@ TEST_CASE(
   CHECK(values(windows.batch(0).documents[0]) == std::vector<int64_t>{0, 1, 1, 1, 1, 1, 1, 1});
   CHECK(values(windows.batch(0).documents[1]) == std::vector<int64_t>{0, 1, 1, 1, 1, 1, 1, 1});
 }
+
+namespace {
+
+/// The same documents with the last `replies` tokens of each said by the assistant.
+TokenFile make_replies(
+    const TemporaryFolder& folder,
+    const std::string& name,
+    const std::vector<int64_t>& lengths,
+    int64_t replies) {
+  const auto path = (folder.path() / name).string();
+  TokenFileWriter writer(path, 2, "replies", 0);
+  for (const int64_t length : lengths) {
+    std::vector<int64_t> said(static_cast<size_t>(length - 1));
+    std::fill(said.end() - std::min<int64_t>(replies, length - 1), said.end(), 1);
+    writer.add(said, replies);
+  }
+  writer.finish();
+  return TokenFile(path, 2, "replies");
+}
+
+} // namespace
+
+TEST_CASE("TokenDataset: conversations are packed whole, and only replies count", "[data]") {
+  TemporaryFolder folder;
+  const std::vector<int64_t> lengths = {6, 5, 30, 4, 7, 3};
+  const TokenDomain domain = {
+      "chat",
+      make_tokens(folder, "chat", lengths),
+      make_replies(folder, "chat.replies", lengths, 2)};
+  constexpr int64_t kLength = 12;
+  const TokenDataset dataset({domain}, {}, /*seed=*/0, /*document_mask=*/false, kLength);
+  const auto packing = pack_documents(domain.tokens, kLength, /*seed=*/0);
+  CHECK(std::set<int64_t>(packing.order.begin(), packing.order.end()).size() == lengths.size());
+  const int64_t rows = packing.num_rows();
+  const auto batch = dataset.batch(0, rows, kLength);
+  const auto inputs = values(batch.inputs);
+  const auto targets = values(batch.targets);
+  const auto counts = values(batch.loss_mask);
+  const auto documents = values(batch.documents);
+  const auto tokens = values(batch.token_mask);
+  std::set<int64_t> begun;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    CAPTURE(i);
+    if (tokens[i] == 0) {
+      CHECK(counts[i] == 0);
+      continue;
+    }
+    const int64_t document = domain.tokens.document_of(inputs[i]);
+    const int64_t end = domain.tokens.document_begin(document + 1) - 1; // its end of text
+    const bool begins = i % kLength == 0 || documents[i] != documents[i - 1];
+    if (begins) { // at the first token, so nothing before it is missing
+      CHECK(inputs[i] == domain.tokens.document_begin(document));
+      CHECK(begun.insert(document).second);
+    } else {
+      CHECK(domain.tokens.document_of(inputs[i - 1]) == document);
+    }
+    CHECK(targets[i] == (inputs[i] + 1 == end ? kEndOfText : inputs[i] + 1));
+    CHECK(counts[i] == (inputs[i] + 1 >= end - 2 && inputs[i] + 1 < end ? 1 : 0));
+  }
+  CHECK(begun.size() == lengths.size());
+  CHECK(same(batch, dataset.batch(0, rows, kLength)));
+  CHECK_THROWS_WITH(dataset.batch(0, 1, 13), ContainsSubstring("packed for 12"));
+}
+
+TEST_CASE("EvaluationWindows: of conversations only replies count", "[data]") {
+  TemporaryFolder folder;
+  const std::vector<int64_t> lengths = {6, 5, 30};
+  const EvaluationWindows windows(
+      make_tokens(folder, "chat", lengths),
+      /*domain=*/0,
+      /*batch_size=*/2,
+      /*sequence_length=*/8,
+      /*max_tokens=*/0,
+      /*document_mask=*/false,
+      make_replies(folder, "chat.replies", lengths, 2));
+  double sum = 0.0;
+  for (int64_t i = 0; i < windows.num_batches(); ++i) {
+    const auto batch = windows.batch(i);
+    CHECK(batch.documents.defined());
+    sum += batch.loss_mask.sum().item<double>();
+  }
+  CHECK(sum == 6.0);
+  CHECK(windows.text_bytes() == 6);
+}

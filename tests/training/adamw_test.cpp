@@ -103,3 +103,43 @@ TEST_CASE("AdamW: the same bits for any number of threads", "[training][threads]
     CHECK_THAT(other_weights, SameBits(weights));
   }
 }
+
+TEST_CASE("AdamW: rows that do not learn are never touched", "[training]") {
+  torch::manual_seed(5);
+  const auto weight = parameter({6, 3});
+  const auto frozen = parameter({4});
+  const auto before = weight.detach().clone();
+  const auto frozen_before = frozen.detach().clone();
+  AdamW optimizer(
+      {{"weight", weight}, {"frozen", frozen}},
+      {.weight_decay = 0.1},
+      {{"weight", {{1, 2}, {4, 6}}}, {"frozen", {}}});
+  weight.mutable_grad() = torch::randn({6, 3});
+  frozen.mutable_grad() = torch::randn({4});
+  const auto learning = torch::tensor({1, 4, 5});
+  const auto resting = torch::tensor({0, 2, 3});
+  CHECK_THAT(
+      optimizer.gradient_norm(),
+      WithinRel(weight.grad().index_select(0, learning).norm().item<double>(), 1e-6));
+  optimizer.step(1e-2);
+  CHECK(torch::equal(frozen, frozen_before));
+  CHECK(torch::equal(weight.index_select(0, resting), before.index_select(0, resting)));
+  CHECK((weight.detach() != before).index_select(0, learning).all().item<bool>());
+  CHECK(optimizer.slots()[0].exp_avg.index_select(0, resting).count_nonzero().item<int>() == 0);
+  CHECK(optimizer.slots()[1].exp_avg_sq.count_nonzero().item<int>() == 0);
+
+  // The rows that learn do so as they would by themselves.
+  const auto alone = before.index_select(0, learning).requires_grad_();
+  alone.mutable_grad() = weight.grad().index_select(0, learning);
+  AdamW reference({{"alone", alone}}, {.weight_decay = 0.1});
+  reference.step(1e-2);
+  CHECK(torch::equal(weight.index_select(0, learning), alone));
+}
+
+TEST_CASE("AdamW: rows that are not there are refused", "[training]") {
+  const auto weight = parameter({6, 3});
+  const auto make = [&](const TrainableRows& rows) { AdamW({{"weight", weight}}, {}, rows); };
+  CHECK_THROWS_WITH(make({{"weight", {{5, 7}}}}), ContainsSubstring("which has 6"));
+  CHECK_THROWS_WITH(make({{"weight", {{2, 4}, {3, 5}}}}), ContainsSubstring("after row 3"));
+  CHECK_THROWS_WITH(make({{"other", {}}}), ContainsSubstring("not there"));
+}

@@ -232,3 +232,84 @@ TEST_CASE("Trainer: impossible requests are named", "[training]") {
     REQUIRE_THROWS_WITH(setup.trainer(learning_decoder(), options), ContainsSubstring("text"));
   }
 }
+
+TEST_CASE("Trainer: one step changes exactly what may learn", "[training]") {
+  const Setup setup;
+  const auto changed_by = [&](std::vector<std::string> freeze, std::vector<std::string> only) {
+    auto options = quick_options();
+    options.freeze = std::move(freeze);
+    options.only = std::move(only);
+    options.warmup_steps = 0;
+    auto trainer = setup.trainer(learning_decoder(), options);
+    StateDict before;
+    for (const auto& entry : trainer.model()->named_parameters()) {
+      before.insert(entry.key(), entry.value().detach().clone());
+    }
+    trainer.step();
+    std::map<std::string, std::vector<bool>> rows;
+    for (const auto& entry : trainer.model()->named_parameters()) {
+      const auto differs = (entry.value().detach() != before[entry.key()])
+                               .flatten(1 - (entry.value().dim() == 1));
+      for (int64_t row = 0; row < entry.value().size(0); ++row) {
+        rows[entry.key()].push_back(differs[row].any().item<bool>());
+      }
+    }
+    return rows;
+  };
+  const auto any = [](const std::vector<bool>& flags) {
+    return std::find(flags.begin(), flags.end(), true) != flags.end();
+  };
+  for (const auto& [name, rows] : changed_by({"router", "attention"}, {})) {
+    CAPTURE(name);
+    const bool is_frozen = name.find(".router.") != std::string::npos ||
+                           name.find(".attention.") != std::string::npos;
+    CHECK(any(rows) == !is_frozen);
+  }
+  for (const auto& [name, rows] : changed_by({}, {"experts=1,3"})) {
+    CAPTURE(name);
+    const bool is_expert =
+        name.ends_with(".moe.gate_up_proj") || name.ends_with(".moe.down_proj");
+    CHECK(
+        rows == (is_expert ? std::vector<bool>{false, true, false, true}
+                           : std::vector<bool>(rows.size(), false)));
+  }
+}
+
+TEST_CASE("Trainer: padding has no part in routing", "[training]") {
+  const TemporaryFolder folder;
+  const auto tokens = [&](int64_t conversations) {
+    const auto path = (folder.path() / std::to_string(conversations)).string();
+    TokenFileWriter writer(path, 23, "test", 22);
+    TokenFileWriter replies(path + ".replies", 2, "replies", 0);
+    for (int64_t i = 0; i < conversations; ++i) {
+      writer.add(repeating_ids(5, 5), 5);
+      replies.add(std::vector<int32_t>{0, 0, 1, 1, 1}, 3);
+    }
+    writer.finish();
+    replies.finish();
+    return TokenDomain{
+        "chat", TokenFile(path, 23, "test"), TokenFile(path + ".replies", 2, "replies")};
+  };
+  auto options = quick_options();
+  options.batch_size = 1;
+  const auto step = [&](const TokenDomain& domain, int64_t length) {
+    options.sequence_length = length;
+    torch::manual_seed(0);
+    Trainer trainer(
+        DecoderLM(learning_decoder()), TokenDataset({domain}, {}, 0, false, length), options);
+    return trainer.step();
+  };
+  // A row that the conversation fills, and a row of which it is a third.
+  const auto full = step(tokens(1), 5);
+  const auto padded = step(tokens(1), 15);
+  CHECK_THAT(padded.loss, WithinRel(full.loss, 1e-5));
+  CHECK_THAT(
+      padded.load_balancing_loss.value(), WithinRel(full.load_balancing_loss.value(), 1e-5));
+  CHECK_THAT(padded.router_z_loss.value(), WithinRel(full.router_z_loss.value(), 1e-5));
+  CHECK_THAT(padded.grad_norm, WithinRel(full.grad_norm, 1e-4));
+  CHECK(padded.moe[0].load == full.moe[0].load);
+  // Three equal conversations in one row do not see each other.
+  const auto packed = step(tokens(3), 15);
+  CHECK_THAT(packed.loss, WithinRel(full.loss, 1e-5));
+  CHECK_THAT(packed.grad_norm, WithinRel(full.grad_norm, 1e-4));
+}

@@ -1,7 +1,9 @@
 #include "moe/data/tokenizer/bpe_json_internal.h"
 
 #include <algorithm>
+#include <bit>
 
+#include "moe/data/tokenizer/byte_hash.h"
 #include "moe/error.h"
 
 namespace moe {
@@ -64,7 +66,7 @@ std::pair<std::string, std::string> merge_parts(const Json& merge, bool is_text,
   return {merge[0].get<std::string>(), merge[1].get<std::string>()};
 }
 
-std::vector<Merge> parse_merges(const Json& model, const IdByToken& ids) {
+std::vector<Merge> parse_merges(const Json& model, const TokenIndex& ids) {
   const auto& array = array_member(model, "merges", "model");
   std::vector<Merge> merges;
   merges.reserve(array.size());
@@ -72,11 +74,11 @@ std::vector<Merge> parse_merges(const Json& model, const IdByToken& ids) {
   for (size_t i = 0; i < array.size(); ++i) {
     const auto [left, right] = merge_parts(array[i], is_text, i);
     const auto id_of = [&](const std::string& token) {
-      const auto entry = ids.find(token);
-      if (entry == ids.end()) {
+      const int32_t* id = ids.find(token);
+      if (id == nullptr) {
         fail("model.merges[", i, "]: ", shown(token), " is not in the vocabulary");
       }
-      return entry->second;
+      return *id;
     };
     merges.push_back({id_of(left), id_of(right), id_of(left + right)});
   }
@@ -97,13 +99,29 @@ void require_no_affix(const Json& model, const char* key) {
 
 } // namespace
 
-IdByToken index_tokens(const std::vector<VocabularyEntry>& vocabulary) {
-  IdByToken ids;
-  ids.reserve(vocabulary.size());
-  for (const auto& [token, id] : vocabulary) {
-    ids.emplace(token, id);
+TokenIndex::TokenIndex(const std::vector<VocabularyEntry>& vocabulary)
+    : vocabulary_(vocabulary), slots_(std::bit_ceil(vocabulary.size() * 2 + 1)) {
+  check(vocabulary.size() < (1u << 30), "model.vocab: ", vocabulary.size(), " are too many");
+  for (size_t i = 0; i < vocabulary.size(); ++i) {
+    const uint64_t hash = hash_bytes(vocabulary[i].token);
+    size_t slot = hash & (slots_.size() - 1);
+    while (slots_[slot].number != 0) {
+      slot = (slot + 1) & (slots_.size() - 1);
+    }
+    slots_[slot] = {static_cast<uint32_t>(hash >> 32), static_cast<uint32_t>(i + 1)};
   }
-  return ids;
+}
+
+const int32_t* TokenIndex::find(std::string_view token) const {
+  const uint64_t hash = hash_bytes(token);
+  for (size_t slot = hash & (slots_.size() - 1); slots_[slot].number != 0;
+       slot = (slot + 1) & (slots_.size() - 1)) {
+    const auto& [tag, number] = slots_[slot];
+    if (tag == static_cast<uint32_t>(hash >> 32) && vocabulary_[number - 1].token == token) {
+      return &vocabulary_[number - 1].id;
+    }
+  }
+  return nullptr;
 }
 
 BpeDefinition parse_bpe_model(const Json& root) {
@@ -126,13 +144,13 @@ BpeDefinition parse_bpe_model(const Json& root) {
   definition.fuse_unknown = bool_member_or(model, "fuse_unk", "model", false);
   definition.ignore_merges = bool_member_or(model, "ignore_merges", "model", false);
   definition.vocabulary = parse_vocabulary(model);
-  const auto ids = index_tokens(definition.vocabulary);
+  const TokenIndex ids(definition.vocabulary);
   definition.merges = parse_merges(model, ids);
   if (!member(model, "unk_token").is_null()) {
     const auto& token = string_member(model, "unk_token", "model");
-    const auto entry = ids.find(token);
-    check(entry != ids.end(), "model.unk_token: ", shown(token), " is not in the vocabulary");
-    definition.unknown = entry->second;
+    const int32_t* id = ids.find(token);
+    check(id != nullptr, "model.unk_token: ", shown(token), " is not in the vocabulary");
+    definition.unknown = *id;
   }
   return definition;
 }

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "moe/data/tokenizer/json_members_internal.h"
@@ -12,10 +11,24 @@
 
 namespace moe {
 
-using IdByToken = std::unordered_map<std::string_view, int32_t>;
+/// Finds ids by token: open addressing, because large files look up a million times.
+class TokenIndex {
+ public:
+  /// `vocabulary` must stay as it is.
+  explicit TokenIndex(const std::vector<VocabularyEntry>& vocabulary);
 
-/// The ids by token; the keys are views into `vocabulary`.
-IdByToken index_tokens(const std::vector<VocabularyEntry>& vocabulary);
+  /// The id, or null where there is no such token.
+  const int32_t* find(std::string_view token) const;
+
+ private:
+  struct Slot {
+    uint32_t tag = 0;    ///< the upper half of the hash
+    uint32_t number = 0; ///< place in the vocabulary + 1; 0: empty
+  };
+
+  const std::vector<VocabularyEntry>& vocabulary_;
+  std::vector<Slot> slots_; ///< a power of two
+};
 
 /// The `model` of a `tokenizer.json`, of type BPE: vocabulary, merges and options. What changes
 /// the encoding and is not supported is an `Error` that names the key.

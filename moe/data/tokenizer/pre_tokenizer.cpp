@@ -204,7 +204,7 @@ struct PreTokenizer::Step {
         for_each_piece(definition.pattern, text, visit);
         return;
       case PreTokenizerKind::prefix_space:
-        visit(text[0] == ' ' ? std::string(text) : " " + std::string(text));
+        visit(text[0] == ' ' ? std::string(text) : std::string(1, ' ').append(text));
         return;
       case PreTokenizerKind::whitespace:
         visit_all(text, find_words(text));

@@ -43,7 +43,7 @@ std::vector<AddedToken> parse_added_tokens(
   if (!root.contains("added_tokens")) {
     return tokens;
   }
-  const auto ids = index_tokens(vocabulary);
+  const TokenIndex ids(vocabulary);
   std::unordered_set<int32_t> vocabulary_ids;
   for (const auto& entry : vocabulary) {
     vocabulary_ids.insert(entry.id);
@@ -57,9 +57,9 @@ std::vector<AddedToken> parse_added_tokens(
     if (!seen.insert(token.content).second) {
       fail(where, ": ", shown(token.content), " is there already");
     }
-    const auto in_vocabulary = ids.find(token.content);
-    const bool is_new = in_vocabulary == ids.end();
-    const int64_t expected = is_new ? next_id : in_vocabulary->second;
+    const int32_t* in_vocabulary = ids.find(token.content);
+    const bool is_new = in_vocabulary == nullptr;
+    const int64_t expected = is_new ? next_id : *in_vocabulary;
     if (token.id != expected) {
       fail(
           where,

@@ -4,10 +4,10 @@
 
 namespace moe {
 
-StreamDecoder::StreamDecoder(Tokenizer tokenizer, bool skip_special)
+StreamDecoder::StreamDecoder(Tokenizer tokenizer, bool skip_special, bool continues)
     : tokenizer_(std::move(tokenizer)),
       skip_special_(skip_special),
-      joiner_(tokenizer_.token_decoder(), InvalidBytes::early) {}
+      joiner_(tokenizer_.token_decoder(), InvalidBytes::early, continues) {}
 
 std::string StreamDecoder::push(int32_t id) {
   const auto& text = tokenizer_.token_text(id);

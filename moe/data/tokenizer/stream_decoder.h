@@ -23,8 +23,10 @@ namespace moe {
 /// ```
 class StreamDecoder {
  public:
-  /// `skip_special` leaves special tokens out.
-  explicit StreamDecoder(Tokenizer tokenizer, bool skip_special = false);
+  /// `skip_special` leaves special tokens out. `continues`: the ids go on from other text, so a
+  /// space that begins them stays.
+  explicit StreamDecoder(
+      Tokenizer tokenizer, bool skip_special = false, bool continues = false);
 
   /// Takes one id and returns the text that is certain by now: whole characters, often none.
   /// Throws `Error` on an id without a token.

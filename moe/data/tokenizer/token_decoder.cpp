@@ -141,6 +141,11 @@ TokenText TokenDecoder::text_of(const std::string& token) const {
   return text;
 }
 
+void TokenJoiner::begin() {
+  is_first_ = !continues_;
+  strip_left_ = continues_ ? 0 : decoder_->strip_start();
+}
+
 std::string TokenJoiner::push(const TokenText& token) {
   const auto& bytes = is_first_ ? token.first_bytes : token.bytes;
   if (decoder_->is_byte_level() || (token.is_byte && invalid_ == InvalidBytes::early)) {
@@ -202,8 +207,7 @@ std::string TokenJoiner::finish() {
                   ? lossy_utf8(std::exchange(held_back_, ""))
                   : end_run();
   text = stripped(std::move(text));
-  is_first_ = true;
-  strip_left_ = decoder_->strip_start();
+  begin();
   return text;
 }
 

@@ -59,8 +59,11 @@ enum class InvalidBytes {
 /// Joins the texts of tokens, one at a time.
 class TokenJoiner {
  public:
-  TokenJoiner(const TokenDecoder& decoder, InvalidBytes invalid)
-      : decoder_(&decoder), invalid_(invalid), strip_left_(decoder.strip_start()) {}
+  /// `continues`: the tokens go on from other text, so nothing is taken off their beginning.
+  TokenJoiner(const TokenDecoder& decoder, InvalidBytes invalid, bool continues = false)
+      : decoder_(&decoder), invalid_(invalid), continues_(continues) {
+    begin();
+  }
 
   /// Takes one token and returns the text that is certain by now.
   std::string push(const TokenText& token);
@@ -69,13 +72,15 @@ class TokenJoiner {
   std::string finish();
 
  private:
+  void begin();
   std::string certain_bytes();
   std::string end_run();
   std::string stripped(std::string text);
 
   const TokenDecoder* decoder_;
   InvalidBytes invalid_;
-  int64_t strip_left_;
+  bool continues_;
+  int64_t strip_left_ = 0;
   bool is_first_ = true;
   std::string held_back_; ///< bytes of an incomplete character or of a run of byte tokens
 };

@@ -12,6 +12,7 @@
 #include "moe/data/tokenizer/normalizer.h"
 #include "moe/data/tokenizer/pre_tokenizer.h"
 #include "moe/data/tokenizer/token_decoder.h"
+#include "moe/data/tokenizer/tokenizer_config.h"
 #include "moe/data/tokenizer/tokenizer_json.h"
 #include "moe/data/utf8.h"
 #include "moe/error.h"
@@ -103,6 +104,33 @@ TokenizerDefinition train(const BpeTrainer& trainer, int64_t vocab_size) {
 
 } // namespace
 
+namespace {
+
+/// Makes the tokens that the folder's other files name special, as AutoTokenizer does. Names
+/// that are no token of the model are left alone: there is no id for them.
+void mark_special_tokens(const TokenizerConfig& config, TokenizerDefinition& definition) {
+  auto& added = definition.added_tokens;
+  for (const auto& content : config.special_tokens) {
+    const auto has_content = [&](const AddedToken& token) { return token.content == content; };
+    const auto known = std::find_if(added.begin(), added.end(), has_content);
+    if (known != added.end()) {
+      known->special = true;
+      continue;
+    }
+    const auto& vocabulary = definition.model.vocabulary;
+    const auto entry = std::find_if(vocabulary.begin(), vocabulary.end(), [&](const auto& e) {
+      return e.token == content;
+    });
+    if (entry != vocabulary.end()) {
+      added.push_back({entry->id, content, /*special=*/true});
+    }
+  }
+  std::sort(
+      added.begin(), added.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+}
+
+} // namespace
+
 struct Tokenizer::Impl {
   explicit Impl(TokenizerDefinition parts)
       : definition(std::move(parts)),
@@ -124,7 +152,9 @@ struct Tokenizer::Impl {
       add_token(content, original.id, original.special && content == original.content);
       id_by_token[original.content] = original.id;
     }
-    for (const auto content : kEndTokens) {
+    std::vector<std::string_view> end_tokens(std::begin(kEndTokens), std::end(kEndTokens));
+    end_tokens.push_back(definition.eos_token);
+    for (const auto content : end_tokens) {
       const auto id = id_by_token.find(std::string(content));
       if (!end_of_text && id != id_by_token.end() && tokens.at(id->second).special) {
         end_of_text = id->second;
@@ -276,11 +306,27 @@ Tokenizer Tokenizer::load(const std::filesystem::path& file_or_folder) {
   std::error_code error;
   const bool is_folder = std::filesystem::is_directory(file_or_folder, error);
   const auto file = is_folder ? file_or_folder / "tokenizer.json" : file_or_folder;
-  return from_json(read_text_file(file), file.string());
+  check(
+      file.extension() != ".model" &&
+          (std::filesystem::exists(file, error) ||
+           !std::filesystem::exists(file_or_folder / "tokenizer.model", error)),
+      file_or_folder.string(),
+      ": SentencePiece files (tokenizer.model) are not read; transformers writes the "
+      "tokenizer.json that is: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)");
+  auto definition = parse_tokenizer_json(read_text_file(file), file.string());
+  if (is_folder) {
+    const auto config = read_tokenizer_config(file_or_folder);
+    definition.eos_token = config.eos_token.value_or("");
+    mark_special_tokens(config, definition);
+  }
+  return from_definition(std::move(definition), file.string());
 }
 
 Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
-  auto definition = parse_tokenizer_json(json, name);
+  return from_definition(parse_tokenizer_json(json, name), name);
+}
+
+Tokenizer Tokenizer::from_definition(TokenizerDefinition definition, const std::string& name) {
   try {
     return Tokenizer(std::make_shared<Impl>(std::move(definition)));
   } catch (const Error& error) {

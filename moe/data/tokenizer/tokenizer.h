@@ -14,6 +14,7 @@ namespace moe {
 
 class TokenDecoder;
 struct TokenText;
+struct TokenizerDefinition;
 
 /// The text of the end-of-document token of every tokenizer made here; it has the last id.
 inline constexpr std::string_view kEndOfText = "<|endoftext|>";
@@ -53,7 +54,8 @@ class Tokenizer {
   static Tokenizer train_bpe(
       const std::vector<std::string_view>& documents, int64_t vocab_size);
 
-  /// Reads a `tokenizer.json`, or the one in a folder.
+  /// Reads a `tokenizer.json`, or the one in a folder. There tokens that
+  /// `tokenizer_config.json` names are special, as they are for transformers' `AutoTokenizer`.
   ///
   /// Supported is BPE over bytes or over characters with `byte_fallback`, with the normalisers,
   /// pre-tokenizers, added tokens and decoders of the families with such a model: text gives
@@ -112,12 +114,14 @@ class Tokenizer {
   int64_t vocab_size() const;
 
   /// The id that ends a document: the special token `<|endoftext|>`, or in files that lack it
-  /// the first of `<|end_of_text|>`, `</s>`, `<eos>`, `<｜end▁of▁sentence｜>`.
+  /// the first of `<|end_of_text|>`, `</s>`, `<eos>`, `<｜end▁of▁sentence｜>`, or else the
+  /// `eos_token` of `tokenizer_config.json`.
   std::optional<int32_t> end_of_text() const;
 
  private:
   struct Impl;
   friend Tokenizer make_tokenizer(const std::string&, const DocumentSource&);
+  static Tokenizer from_definition(TokenizerDefinition definition, const std::string& name);
   explicit Tokenizer(std::shared_ptr<const Impl> impl);
   std::shared_ptr<const Impl> impl_;
 };

@@ -118,6 +118,7 @@ struct TokenizerDefinition {
   BpeDefinition model;
   std::vector<DecoderStep> decoder = {DecoderStep()};
   TemplateTokens special_tokens;
+  std::string eos_token; ///< ends a text by `tokenizer_config.json`; empty if it does not say
 
   /// JSON of components, kept as it is; empty where the steps above say how it is written.
   std::string normalizer_json = "null";

@@ -64,6 +64,8 @@ TEST_CASE("StreamDecoder: characters that byte tokens spell come at once", "[dat
   CHECK(decoder.push(byte(0xE4)) == "");
   CHECK(decoder.push(byte(0xB8)) == "");
   CHECK(decoder.finish() == "\uFFFD\uFFFD");
+  StreamDecoder continuing(tokenizer, /*skip_special=*/false, /*continues=*/true);
+  CHECK(continuing.push(*tokenizer.token_id("▁")) == " ");
   const std::vector<int32_t> invalid = {byte(0xC3), byte(0xA9), byte(0xFF)};
   CHECK(tokenizer.decode(invalid) == "\uFFFD\uFFFD\uFFFD");
   CHECK(tokenizer.decode_bytes(invalid) == "\xC3\xA9\xFF");

@@ -8,6 +8,7 @@
 #include "moe/error.h"
 #include "tests/data/tokenizer/golden.h"
 #include "tests/support/catch.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace moe;
 using namespace moe::test;
@@ -20,18 +21,6 @@ Tokenizer trained() {
   static const auto tokenizer = Tokenizer::load(tokenizer_fixture("trained.json"));
   return tokenizer;
 }
-
-/// A folder that is removed with everything in it.
-struct TemporaryFolder {
-  TemporaryFolder() {
-    std::filesystem::create_directories(path);
-  }
-  ~TemporaryFolder() {
-    std::filesystem::remove_all(path);
-  }
-  std::filesystem::path path = std::filesystem::temp_directory_path() /
-                               ("moe_tokenizer_test_" + std::to_string(std::random_device()()));
-};
 
 } // namespace
 
@@ -131,8 +120,8 @@ TEST_CASE("Tokenizer: a saved tokenizer is the same tokenizer", "[data]") {
       Tokenizer::train_bpe(views(texts), 400),
       Tokenizer::load(tokenizer_fixture("gpt2.json")),
       Tokenizer::load(tokenizer_fixture("llama3.json")));
-  tokenizer.save(folder.path / "tokenizer.json");
-  for (const auto& path : {folder.path, folder.path / "tokenizer.json"}) {
+  tokenizer.save(folder.path() / "tokenizer.json");
+  for (const auto& path : {folder.path(), folder.path() / "tokenizer.json"}) {
     const auto loaded = Tokenizer::load(path);
     CHECK(loaded.to_json() == tokenizer.to_json());
     CHECK(loaded.vocab_size() == tokenizer.vocab_size());

@@ -1,0 +1,157 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "apps/command_line.h"
+#include "apps/exit_code.h"
+#include "apps/libtorch_support.h"
+#include "apps/status_line.h"
+#include "moe/checkpoint/model_folder.h"
+#include "moe/checkpoint/run_folder.h"
+#include "moe/conversion/gguf_model.h"
+#include "moe/error.h"
+#include "moe/files/atomic_file.h"
+#include "moe/files/atomic_folder.h"
+
+namespace {
+
+using namespace moe;
+
+struct Arguments {
+  std::string in;
+  std::string out;
+  std::string dtype;
+  std::string max_shard_size;
+  std::string gguf;
+};
+
+void add_arguments(CommandLine& line, Arguments& arguments) {
+  line.add_positional("in", arguments.in, "A run, or a Hugging Face folder.");
+  line.add_positional("out", arguments.out, "The folder to write; with --gguf the file.");
+  line.add_flag(
+      "dtype",
+      &arguments.dtype,
+      "Type of the stored weights: float32, bfloat16 or float16; as they are if not given.",
+      "Output");
+  line.add_flag(
+      "max_shard_size",
+      &arguments.max_shard_size,
+      "Split the weights into files of at most this size, such as 2GB or 500MB.",
+      "Output");
+  line.add_flag(
+      "gguf", &arguments.gguf, "Write a GGUF file for llama.cpp: f32, bf16 or q8_0.", "Output");
+  line.set_footer(
+      "Examples:\n"
+      "  moe-convert runs/demo demo-bf16 --dtype bfloat16\n"
+      "  moe-convert runs/demo demo.gguf --gguf q8_0\n\n"
+      "GGUF is written for the architectures qwen3 and qwen3_moe with byte-level tokenizers.");
+}
+
+/// "2GB" as bytes; units of 1000, as Hugging Face counts them.
+int64_t parse_size(const std::string& text) {
+  if (text.empty()) {
+    return 0;
+  }
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string unit(end, text.data() + text.size());
+  const int64_t factor = unit == "KB"   ? 1'000
+                         : unit == "MB" ? 1'000'000
+                         : unit == "GB" ? 1'000'000'000
+                         : unit.empty() ? 1
+                                        : 0;
+  if (error != std::errc() || value < 1 || factor == 0 || value > INT64_MAX / factor) {
+    throw UsageError(fmt::format("--max-shard-size: {} is not a size such as 2GB", text));
+  }
+  return value * factor;
+}
+
+torch::ScalarType dtype_of(const Arguments& arguments, const ModelFolder& model) {
+  const auto name = arguments.dtype.empty() ? model.extras().dtype : arguments.dtype;
+  if (name == "float32") {
+    return torch::kFloat32;
+  }
+  if (name == "bfloat16") {
+    return torch::kBFloat16;
+  }
+  if (name != "float16") {
+    throw UsageError(fmt::format("--dtype: {} is not one of float32, bfloat16, float16", name));
+  }
+  return torch::kFloat16;
+}
+
+/// The files beside the weights, as they are.
+void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to) {
+  for (const char* name :
+       {"tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "chat_template.jinja",
+        "generation_config.json"}) {
+    std::error_code error;
+    if (std::filesystem::is_regular_file(from / name, error)) {
+      write_file_atomically(to / name, read_text_file(from / name));
+    }
+  }
+}
+
+void write_folder(const Arguments& arguments, const ModelFolder& model, StatusLine& status) {
+  const std::filesystem::path out = arguments.out;
+  std::error_code error;
+  check(
+      !std::filesystem::exists(out, error) || std::filesystem::is_empty(out, error),
+      arguments.out,
+      ": is already there; choose a new folder or remove it first");
+  ModelExtras extras;
+  extras.dtype = dtype_of(arguments, model);
+  extras.load_balancing_weight = model.extras().load_balancing_weight;
+  extras.max_shard_bytes = parse_size(arguments.max_shard_size);
+  AtomicFolder target(out);
+  for (const auto& notice :
+       write_model_files(target.path(), model.options(), model.tensors(), extras)) {
+    status.log("note: {}", notice);
+  }
+  copy_companions(model.path(), target.path());
+  target.commit();
+}
+
+void write_gguf_file(const Arguments& arguments, const ModelFolder& model) {
+  std::error_code error;
+  std::optional<Tokenizer> tokenizer;
+  if (std::filesystem::exists(model.path() / "tokenizer.json", error)) {
+    tokenizer = Tokenizer::load(model.path());
+  }
+  write_gguf_model(arguments.out, model, gguf_type(arguments.gguf), tokenizer);
+}
+
+int convert(int argc, char** argv) {
+  Arguments arguments;
+  CommandLine line("moe-convert", "Writes a model in another layout.", libtorch_details);
+  add_arguments(line, arguments);
+  line.parse(argc, argv);
+  if (!arguments.gguf.empty() && (line.given("dtype") || line.given("max_shard_size"))) {
+    throw UsageError("--gguf excludes --dtype and --max-shard-size");
+  }
+  StatusLine status;
+  const auto found = find_model_folder(arguments.in);
+  const ModelFolder model(found.folder);
+  for (const auto& notice : model.notices()) {
+    status.log("note: {}", notice);
+  }
+  if (arguments.gguf.empty()) {
+    write_folder(arguments, model, status);
+  } else {
+    write_gguf_file(arguments, model);
+  }
+  return exit_success;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  return moe::run_main(
+      "moe-convert", [&] { return convert(argc, argv); }, moe::describe_libtorch_error);
+}

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <filesystem>
+
+#include "moe/checkpoint/model_folder.h"
+#include "moe/conversion/gguf_file.h"
+#include "moe/data/tokenizer/tokenizer.h"
+
+namespace moe {
+
+/// Writes a model folder as one GGUF file that llama.cpp opens: architectures `qwen3` and
+/// `qwen3_moe`. Matrices are stored in `type`; norms and routers, and with q8_0 matrices whose
+/// rows are no whole blocks, in float32. Without a `tokenizer` the file has none.
+///
+/// Throws `Error` that names the architecture, or the option that llama.cpp's form of it lacks.
+void write_gguf_model(
+    const std::filesystem::path& file,
+    const ModelFolder& model,
+    GgufType type,
+    const std::optional<Tokenizer>& tokenizer);
+
+} // namespace moe

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "moe/decoder/decoder_options.h"
+
+namespace moe {
+
+/// Elements of the keys and values that generation keeps for one sequence of `length` tokens.
+/// A layer with a window keeps no more than that.
+int64_t cache_elements(const DecoderOptions& options, int64_t length);
+
+/// Operations (two per multiplication with addition) for the token that follows `length` - 1
+/// others: the matrices that it passes, and attention to the tokens that it sees. Norms,
+/// activations and the choice of experts are not counted: they are less than a hundredth.
+int64_t token_operations(const DecoderOptions& options, int64_t length);
+
+/// How tokens find their experts, as a sentence: "softmax over 8 experts, the 2 highest, ...".
+/// "no experts" for a dense model.
+std::string describe_routing(const DecoderOptions& options);
+
+} // namespace moe

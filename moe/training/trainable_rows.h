@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace moe {
+
+/// Rows of a parameter along its first dimension, `begin` to `end` - 1.
+struct RowRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+
+  bool operator==(const RowRange&) const = default;
+};
+
+/// The rows that learn, of parameters of which not all do: ascending and apart, none for a
+/// parameter that is frozen as a whole. The other rows get no update and no decay, their
+/// moments stay, and their gradients do not count in the norm.
+using TrainableRows = std::map<std::string, std::vector<RowRange>>;
+
+/// A parameter and its size along the first dimension.
+struct ParameterRows {
+  std::string name;
+  int64_t rows = 0;
+};
+
+/// What remains to be trained of a `DecoderLM`'s parameters: the parts in `only` (all if that
+/// is empty) without those in `freeze`. A part is `embedding`, `head`, `attention`, `norms`,
+/// `router`, `experts`, `shared_expert` or `feed_forward` (of layers without experts);
+/// `experts=3,5` and `router=3,5` mean these experts of every layer.
+///
+/// Throws `Error` for a part that is not known, that the model does not have, or if nothing
+/// remains.
+TrainableRows trainable_rows(
+    const std::vector<ParameterRows>& parameters,
+    const std::vector<std::string>& freeze,
+    const std::vector<std::string>& only);
+
+} // namespace moe

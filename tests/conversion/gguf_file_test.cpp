@@ -1,0 +1,121 @@
+#include "moe/conversion/gguf_file.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "moe/conversion/gguf_tokenizer.h"
+#include "moe/error.h"
+#include "tests/data/tokenizer/golden.h"
+#include "tests/support/catch.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace moe;
+
+namespace {
+
+template <class Number>
+Number number_at(const std::string& bytes, size_t offset) {
+  Number value;
+  std::memcpy(&value, bytes.data() + offset, sizeof(value));
+  return value;
+}
+
+std::string text_of_bytes(const std::vector<std::byte>& bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+} // namespace
+
+TEST_CASE("encode_gguf: bfloat16 rounds to nearest even", "[conversion]") {
+  const std::vector<float> values = {1.0f, -2.5f, 1.00390625f, 1.01171875f, INFINITY};
+  const auto bytes = text_of_bytes(encode_gguf(values, GgufType::bf16));
+  REQUIRE(bytes.size() == 10);
+  CHECK(number_at<uint16_t>(bytes, 0) == 0x3F80);
+  CHECK(number_at<uint16_t>(bytes, 2) == 0xC020);
+  CHECK(number_at<uint16_t>(bytes, 4) == 0x3F80); // half way between: to the even one
+  CHECK(number_at<uint16_t>(bytes, 6) == 0x3F82);
+  CHECK(number_at<uint16_t>(bytes, 8) == 0x7F80);
+}
+
+TEST_CASE("encode_gguf: q8_0 is a scale and 32 bytes per block", "[conversion]") {
+  std::vector<float> values(64, 0.0f);
+  for (int i = 0; i < 32; ++i) {
+    values[i] = static_cast<float>(i - 16) / 16.0f * 2.54f;
+  }
+  const auto bytes = text_of_bytes(encode_gguf(values, GgufType::q8_0));
+  REQUIRE(bytes.size() == 2 * 34);
+  CHECK(number_at<uint16_t>(bytes, 0) == 0x251F); // 0.02 as float16
+  CHECK(number_at<int8_t>(bytes, 2) == -127);
+  CHECK(number_at<int8_t>(bytes, 2 + 16) == 0);
+  CHECK(number_at<int8_t>(bytes, 2 + 20) == 32); // 31.75
+  CHECK(number_at<uint16_t>(bytes, 34) == 0); // a block of zeros
+  CHECK_THROWS_WITH(
+      encode_gguf(std::vector<float>(33), GgufType::q8_0), ContainsSubstring("blocks of 32"));
+}
+
+TEST_CASE("write_gguf: the layout that the format describes", "[conversion]") {
+  const TemporaryFolder folder;
+  const auto path = folder.path() / "model.gguf";
+  write_gguf(
+      path,
+      {{"a", uint32_t{7}}, {"b", std::string("x")}, {"c", std::vector<std::string>{"p", "qr"}}},
+      {{"t",
+        {2, 3},
+        GgufType::f32,
+        [] {
+          return std::vector<float>{1, 2, 3, 4, 5, 6};
+        }},
+       {"u", {1}, GgufType::f32, [] { return std::vector<float>{9}; }}});
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes(std::istreambuf_iterator<char>(file), {});
+  CHECK(bytes.substr(0, 4) == "GGUF");
+  CHECK(number_at<uint32_t>(bytes, 4) == 3);
+  CHECK(number_at<uint64_t>(bytes, 8) == 2);  // tensors
+  CHECK(number_at<uint64_t>(bytes, 16) == 3); // values
+  CHECK(number_at<uint64_t>(bytes, 24) == 1); // length of "a"
+  CHECK(number_at<uint32_t>(bytes, 33) == 4); // its type
+  CHECK(number_at<uint32_t>(bytes, 37) == 7);
+  const size_t tensor = bytes.find('t', 41);
+  CHECK(number_at<uint32_t>(bytes, tensor + 1) == 2); // dimensions, the contiguous one first
+  CHECK(number_at<uint64_t>(bytes, tensor + 5) == 3);
+  CHECK(number_at<uint64_t>(bytes, tensor + 13) == 2);
+  REQUIRE(bytes.size() % 32 == 0);
+  const size_t data = bytes.size() - 64;
+  CHECK(number_at<float>(bytes, data + 4) == 2.0f);
+  CHECK(number_at<float>(bytes, data + 32) == 9.0f);
+  CHECK_THROWS_WITH(
+      write_gguf(path, {}, {{"t", {2}, GgufType::f32, [] { return std::vector<float>{1}; }}}),
+      ContainsSubstring("t has 1 elements, its shape has 2"));
+  CHECK_THROWS_WITH(gguf_type("q4"), ContainsSubstring("q4 is not one of"));
+}
+
+TEST_CASE("gguf_tokenizer: tokens, kinds and merges", "[conversion]") {
+  const auto tokenizer = Tokenizer::load(test::tokenizer_fixture("trained.json"));
+  const auto metadata = gguf_tokenizer(tokenizer, tokenizer.vocab_size() + 2);
+  const auto value = [&](const std::string& key) {
+    for (const auto& [name, found] : metadata) {
+      if (name == "tokenizer.ggml." + key) {
+        return found;
+      }
+    }
+    FAIL("no " << key);
+    return GgufValue();
+  };
+  const auto tokens = std::get<std::vector<std::string>>(value("tokens"));
+  const auto types = std::get<std::vector<int32_t>>(value("token_type"));
+  REQUIRE(static_cast<int64_t>(tokens.size()) == tokenizer.vocab_size() + 2);
+  const auto end = static_cast<size_t>(*tokenizer.end_of_text());
+  CHECK(tokens[end] == "<|endoftext|>");
+  CHECK(types[end] == 3);
+  CHECK(types[end + 1] == 5);
+  CHECK(types[0] == 1);
+  CHECK(std::get<std::string>(value("pre")) == "qwen2");
+  CHECK(std::get<uint32_t>(value("eos_token_id")) == end);
+  const auto merges = std::get<std::vector<std::string>>(value("merges"));
+  CHECK(merges.size() + 257 == static_cast<size_t>(tokenizer.vocab_size()));
+  CHECK(std::get<std::string>(gguf_tokenizer(Tokenizer::bytes(), 257)[1].second) == "gpt-2");
+  CHECK_THROWS_WITH(
+      gguf_tokenizer(Tokenizer::load(test::tokenizer_fixture("llama2.json")), 600),
+      ContainsSubstring("not supported"));
+  CHECK_THROWS_WITH(gguf_tokenizer(tokenizer, 10), ContainsSubstring("the model 10"));
+}

@@ -1,0 +1,139 @@
+#include "moe/data/chat/chat_format.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "moe/error.h"
+#include "tests/data/tokenizer/golden.h"
+#include "tests/support/catch.h"
+
+using namespace moe;
+using nlohmann::json;
+
+namespace {
+
+TokenizerConfig config_with(const std::string& jinja) {
+  TokenizerConfig config;
+  config.bos_token = "<s>";
+  config.eos_token = "</s>";
+  config.chat_template = jinja;
+  return config;
+}
+
+std::vector<ChatMessage> messages_of(const json& values) {
+  std::vector<ChatMessage> messages;
+  for (const auto& value : values) {
+    messages.push_back({value["role"], value["content"]});
+  }
+  return messages;
+}
+
+/// Bytes, and a token for each of `tokens`.
+Tokenizer tokenizer_with(const std::vector<std::string>& tokens) {
+  auto file = json::parse(Tokenizer::bytes().to_json());
+  for (const auto& token : tokens) {
+    auto added = file["added_tokens"][0];
+    added["id"] = 256 + file["added_tokens"].size();
+    added["content"] = token;
+    file["added_tokens"].push_back(added);
+  }
+  return Tokenizer::from_json(file.dump(), "tokens");
+}
+
+std::string reply_text(const ChatTokens& tokens, const Tokenizer& tokenizer) {
+  std::vector<int32_t> reply;
+  for (size_t i = 0; i < tokens.ids.size(); ++i) {
+    if (tokens.is_reply[i]) {
+      reply.push_back(tokens.ids[i]);
+    }
+  }
+  return tokenizer.decode(reply);
+}
+
+const std::vector<ChatMessage> kTalk = {
+    {"user", "Hi <|im_end|>"},
+    {"assistant", "Hello."},
+    {"user", "So?"},
+    {"assistant", "Well."}};
+
+} // namespace
+
+TEST_CASE("chat_text is what transformers makes of the template", "[data]") {
+  std::ifstream file(std::string(MOE_TEST_FIXTURES) + "/chat/goldens.json");
+  const auto cases = json::parse(file);
+  REQUIRE(cases.size() > 50);
+  for (const auto& golden : cases) {
+    const auto config = config_with(golden["template"]);
+    CAPTURE(golden["name"], golden["messages"].dump());
+    if (golden["name"] == "unknown") {
+      CHECK_THROWS_WITH(
+          recognise_chat_format(config, Tokenizer::bytes()),
+          ContainsSubstring("none of the known formats; --chat-format takes chatml"));
+      continue;
+    }
+    auto format = recognise_chat_format(config, Tokenizer::bytes());
+    if (format.family == ChatFamily::harmony) {
+      format.date = "2025-08-05";
+    }
+    CHECK(
+        chat_text(format, messages_of(golden["messages"]), golden["header"]) == golden["text"]);
+  }
+}
+
+TEST_CASE("encode_chat: control tokens are tokens, what a message says is text", "[data]") {
+  const auto tokenizer = tokenizer_with({"<|im_start|>", "<|im_end|>"});
+  const auto format = recognise_chat_format({}, tokenizer);
+  CHECK(format.family == ChatFamily::chatml);
+  const auto tokens = encode_chat(format, tokenizer, kTalk, /*add_reply_header=*/false);
+  CHECK(tokenizer.decode(tokens.ids) == chat_text(format, kTalk, false));
+  CHECK(
+      std::count(tokens.ids.begin(), tokens.ids.end(), *tokenizer.token_id("<|im_end|>")) == 4);
+  CHECK(reply_text(tokens, tokenizer) == "Hello.<|im_end|>Well.<|im_end|>");
+  CHECK(end_of_reply_ids(format, tokenizer) == std::vector{*tokenizer.token_id("<|im_end|>")});
+}
+
+TEST_CASE("encode_chat: replies of the other families", "[data]") {
+  const auto [name, reply] = GENERATE(table<std::string, std::string>({
+      {"llama2", " Hello. </s> Well. </s>"},
+      {"llama3", "Hello.<|eot_id|>Well.<|eot_id|>"},
+      {"llama4", "Hello.<|eot|>Well.<|eot|>"},
+      {"mistral", "Hello.</s>Well.</s>"},
+      {"harmony",
+       "<|channel|>final<|message|>Hello.<|end|><|channel|>final<|message|>Well.<|return|>"},
+  }));
+  CAPTURE(name);
+  const auto tokenizer = tokenizer_with(
+      {"<s>",
+       "</s>",
+       "<|start_header_id|>",
+       "<|end_header_id|>",
+       "<|eot_id|>",
+       "<|header_start|>",
+       "<|header_end|>",
+       "<|eot|>",
+       "<|start|>",
+       "<|message|>",
+       "<|channel|>",
+       "<|end|>",
+       "<|return|>"});
+  const auto format = named_chat_format(name, config_with(""));
+  const auto tokens = encode_chat(format, tokenizer, kTalk, /*add_reply_header=*/false);
+  CHECK(tokenizer.decode(tokens.ids) == chat_text(format, kTalk, false));
+  CHECK(reply_text(tokens, tokenizer) == reply);
+  CHECK(end_of_reply_ids(format, tokenizer).size() >= 1);
+}
+
+TEST_CASE("A chat format needs its tokens and turns that it has", "[data]") {
+  const auto format = named_chat_format("chatml", {});
+  CHECK_THROWS_WITH(
+      encode_chat(format, Tokenizer::bytes(), kTalk, true),
+      ContainsSubstring("the tokenizer has no token <|im_start|>"));
+  CHECK_THROWS_WITH(
+      chat_text(format, {{"robot", "x"}}, true), ContainsSubstring("the role \"robot\""));
+  CHECK_THROWS_WITH(
+      chat_text(named_chat_format("mistral", {}), {{"assistant", "x"}}, true),
+      ContainsSubstring("must alternate"));
+  CHECK_THROWS_WITH(named_chat_format("vicuna", {}), ContainsSubstring("vicuna is not known"));
+  CHECK_THROWS_WITH(
+      recognise_chat_format({}, Tokenizer::bytes()), ContainsSubstring("no chat template"));
+}
