@@ -280,7 +280,7 @@ void continue_ids(
     end_of_text.push_back(*tokenizer->end_of_text());
   }
   auto generation =
-      generate_tokens(loaded.model, prompt, arguments.sampling, end_of_text, [](int32_t) {
+      generate_tokens(*session, prompt, arguments.sampling, end_of_text, [](int32_t) {
         return stop_signal() == 0;
       });
   auto result = generation_json(generation);
