@@ -34,6 +34,25 @@ void erase(std::vector<StoredTensor>& tensors, const std::string& name) {
   std::erase_if(tensors, [&](const StoredTensor& tensor) { return tensor.name == name; });
 }
 
+// A copy of a checkpoint below tests/fixtures/models, with one text replaced by another in a
+// file.
+void copy_fixture(
+    const TemporaryFolder& folder,
+    const std::string& name,
+    const std::string& file,
+    const std::string& from,
+    const std::string& to) {
+  const auto source = std::filesystem::path(MOE_TEST_FIXTURES) / "models" / name;
+  for (const char* each : {"config.json", "model.safetensors"}) {
+    std::filesystem::copy_file(source / each, folder.path() / each);
+  }
+  auto text = folder.read(file);
+  const auto place = text.find(from);
+  REQUIRE(place != std::string::npos);
+  text.replace(place, from.size(), to);
+  folder.write(file, text);
+}
+
 } // namespace
 
 TEST_CASE("ModelFiles finds each of our tensors in either layout of experts", "[checkpoint]") {
@@ -156,4 +175,73 @@ TEST_CASE("ModelFiles says which file a folder lacks", "[checkpoint]") {
   std::filesystem::remove(folder.path() / "model.safetensors");
   folder.write("pytorch_model.bin", "PK\x03\x04");
   CHECK_THAT(refusal(folder), ContainsSubstring("holds no model.safetensors"));
+}
+
+TEST_CASE("ModelFiles refuses blocks of 4 bits and FP8 that do not fit", "[checkpoint]") {
+  const TemporaryFolder folder;
+  const std::string weights = "model.safetensors";
+  SECTION("blocks of another type") {
+    copy_fixture(folder, "gpt_oss", weights, "\"U8\"", "\"I8\"");
+    CHECK_THAT(refusal(folder), ContainsSubstring("of type I8 instead of U8"));
+  }
+  SECTION("scales missing") {
+    copy_fixture(folder, "gpt_oss", weights, "down_proj_scales", "down_proj_scalez");
+    CHECK_THAT(
+        refusal(folder),
+        ContainsSubstring("missing: ") && ContainsSubstring("down_proj_scales") &&
+            ContainsSubstring("unexpected: "));
+  }
+  SECTION("a width that 32 does not divide") {
+    copy_fixture(
+        folder,
+        "gpt_oss",
+        "config.json",
+        "\"intermediate_size\": 32",
+        "\"intermediate_size\": 31");
+    CHECK_THAT(refusal(folder), ContainsSubstring("blocks of 32, which do not divide 31"));
+  }
+  SECTION("scales for blocks of another size") {
+    copy_fixture(folder, "deepseek_v3", "config.json", "      16,", "      4,");
+    CHECK_THAT(refusal(folder), ContainsSubstring("weight_scale_inv ["));
+  }
+  SECTION("blocks of nothing") {
+    copy_fixture(folder, "deepseek_v3", "config.json", "      16,", "      0,");
+    CHECK_THAT(refusal(folder), ContainsSubstring("weight_block_size"));
+  }
+  SECTION("blocks whose size overflows") {
+    copy_fixture(folder, "deepseek_v3", "config.json", "      16,", "      9223372036854775807,");
+    CHECK_THAT(refusal(folder), ContainsSubstring("weight_block_size"));
+  }
+  SECTION("FP8 of which the configuration says nothing") {
+    copy_fixture(
+        folder,
+        "deepseek_v3",
+        "config.json",
+        "\"quantization_config\"",
+        "\"former_quantization\"");
+    CHECK_THAT(refusal(folder), ContainsSubstring("F8_E4M3 without a quantization_config"));
+  }
+  SECTION("another quantisation") {
+    copy_fixture(folder, "deepseek_v3", "config.json", "\"fp8\"", "\"gptq\"");
+    CHECK_THAT(refusal(folder), ContainsSubstring("quant_method is \"gptq\""));
+  }
+}
+
+TEST_CASE("ModelFiles leaves out layers that predict further tokens", "[checkpoint]") {
+  const TemporaryFolder folder;
+  // The last layer becomes an extra one.
+  copy_fixture(
+      folder,
+      "deepseek_v3",
+      "config.json",
+      "\"num_hidden_layers\": 2",
+      "\"num_hidden_layers\": 1");
+  CHECK_THAT(refusal(folder), ContainsSubstring("unexpected: "));
+  auto text = folder.read("config.json");
+  const std::string none = "\"num_nextn_predict_layers\": 0";
+  text.replace(text.find(none), none.size(), "\"num_nextn_predict_layers\": 1");
+  folder.write("config.json", text);
+  const ModelFiles files(folder.path());
+  CHECK(files.config().options.num_layers == 1);
+  CHECK_THAT(files.config().notices.back(), ContainsSubstring("are not used"));
 }

@@ -52,6 +52,112 @@ TEST_CASE("DecoderOptions: impossible sizes are named with the allowed values", 
   }
 }
 
+TEST_CASE("DecoderOptions: combinations that no model can have are named", "[decoder]") {
+  auto options = valid_options();
+  const auto refuses = [&](const char* text) {
+    REQUIRE_THROWS_WITH(validate(options), ContainsSubstring(text));
+  };
+  SECTION("a window and chunks") {
+    options.sliding_window = options.attention_chunk = 4;
+    refuses("attention_chunk");
+  }
+  SECTION("groups that do not divide the experts") {
+    options.router_selection = "groups_by_max";
+    options.router_groups = 3;
+    refuses("router_groups: 3");
+  }
+  SECTION("too few experts in the groups kept") {
+    options.router_selection = "groups_by_max";
+    options.router_groups = 8;
+    refuses("router_groups_kept: 1");
+  }
+  SECTION("three experts by sparsemixer") {
+    options.router_weighting = "sparsemixer";
+    options.experts_per_token = 3;
+    refuses("experts_per_token: 3");
+  }
+  SECTION("latent attention without a part that has no position") {
+    options.qk_norm = false;
+    options.key_value_latent_dim = 8;
+    refuses("rotary_dim: 64");
+  }
+  SECTION("latent attention with a norm of heads") {
+    options.key_value_latent_dim = 8;
+    options.rotary_dim = 8;
+    refuses("qk_norm");
+  }
+  SECTION("a list that is too short") {
+    options.layer_rope_theta = {1e4, 1e5};
+    refuses("layer_rope_theta: 2 values for 4 layers");
+  }
+  SECTION("longrope without its divisors") {
+    options.rope_scaling = "longrope";
+    refuses("rope_short_factors");
+  }
+  SECTION("a word that is not known") {
+    options.norm_placement = "inside";
+    refuses("norm_placement: 'inside'");
+  }
+}
+
+TEST_CASE("canonical: the same model has the same options", "[decoder]") {
+  const auto options = valid_options();
+  auto other = options;
+  SECTION("defaults written out") {
+    other.num_kv_heads = 4;
+    other.head_dim = other.rotary_dim = 64;
+    other.layer_num_heads = {4, 4, 4, 4};
+    other.layer_rope_theta = {1e4, 1e4, 1e4, 1e4};
+    other.attention_multiplier = 0.125;
+  }
+  SECTION("numbers of what is not there") {
+    other.full_attention_layers = {1};
+    other.rope_factor = 8.0;
+    other.dense_dim = 77;
+    other.router_groups = 2;
+    other.sparsemixer_jitter = 0.5;
+    other.query_growth_length = 3;
+    other.normalize_power = 1.0;
+  }
+  SECTION("a window of which every layer is free") {
+    other.sliding_window = 9;
+    other.full_attention_layers = {3, 2, 1, 0};
+  }
+  CHECK_FALSE((other == options));
+  CHECK((canonical(other) == canonical(options)));
+  CHECK(has_plain_form(other));
+}
+
+TEST_CASE("has_plain_form: whatever changes the blocks is not plain", "[decoder]") {
+  auto options = valid_options();
+  CHECK(has_plain_form(options));
+  SECTION("what plain models may differ in") {
+    options.sliding_window = 8;
+    options.qk_norm = false;
+    options.shared_expert_dim = 16;
+    options.tie_embeddings = true;
+    CHECK(has_plain_form(options));
+    return;
+  }
+  SECTION("norms") {
+    options.norm_placement = "both";
+  }
+  SECTION("a window in some layers") {
+    options.sliding_window = 8;
+    options.full_attention_layers = {0};
+  }
+  SECTION("positions") {
+    options.rotary_dim = 32;
+  }
+  SECTION("multipliers") {
+    options.residual_multiplier = 0.5;
+  }
+  SECTION("scores") {
+    options.router_score = "sigmoid";
+  }
+  CHECK_FALSE(has_plain_form(options));
+}
+
 TEST_CASE("count_parameters counts K of E experts as active", "[decoder]") {
   DecoderOptions options{
       .vocab_size = 10,

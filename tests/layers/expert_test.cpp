@@ -46,6 +46,32 @@ TEST_CASE("Expert: activations are LibTorch's", "[layers]") {
       AllClose(torch::mm(hidden, expert->down_proj.t()) + expert->down_bias, 1e-6));
 }
 
+TEST_CASE("Expert: limits, scale and offset of the activation", "[layers]") {
+  torch::manual_seed(0);
+  Expert expert(
+      ExpertOptions(4, 3).limit(0.5).sigmoid_scale(1.7).offset(1.0).initializer_range(1.0));
+  const auto x = torch::randn({6, 4});
+  const auto projected = torch::linear(x, expert->gate_up_proj);
+  const auto gate = projected.slice(1, 0, 3).clamp_max(0.5);
+  const auto up = projected.slice(1, 3).clamp(-0.5, 0.5);
+  const auto hidden = gate * torch::sigmoid(1.7 * gate) * (up + 1.0);
+  CHECK_THAT(expert(x), AllClose(torch::linear(hidden, expert->down_proj), 1e-6));
+}
+
+TEST_CASE("RMSNorm: centred and with a bias it is LibTorch's layer norm", "[layers]") {
+  torch::manual_seed(0);
+  RMSNorm norm(RMSNormOptions(8).epsilon(1e-3).center(true).bias(true));
+  {
+    const torch::NoGradGuard no_grad;
+    norm->weight.normal_();
+    norm->bias.normal_();
+  }
+  const auto input = torch::randn({3, 8});
+  CHECK_THAT(
+      norm(input),
+      AllClose(torch::layer_norm(input, {8}, norm->weight, norm->bias, 1e-3), 1e-5));
+}
+
 TEST_CASE("Expert: every gradient agrees with central differences", "[layers]") {
   torch::manual_seed(1);
   Expert expert(

@@ -130,6 +130,40 @@ TEST_CASE("SparseMoEBlock: the shared expert is added for every token", "[layers
       AllClose(every_expert_on_every_token(block, input, result.routing) + shared, 1e-5));
 }
 
+TEST_CASE("SparseMoEBlock: weights may multiply the experts' inputs", "[layers]") {
+  torch::manual_seed(3);
+  SparseMoEBlock block(SparseMoEBlockOptions(6, 4)
+                           .experts_per_token(2)
+                           .expert_dim(5)
+                           .initializer_range(0.5)
+                           .output_initializer_range(0.5)
+                           .weights_on_input(true)
+                           .output_multiplier(0.5));
+  const auto input = torch::randn({7, 6});
+  const auto result = block->forward_with_routing(input);
+  auto expected = torch::zeros_like(input);
+  for (int64_t token = 0; token < 7; ++token) {
+    for (int64_t slot = 0; slot < 2; ++slot) {
+      const auto weight = result.routing.weights[token][slot];
+      auto expert = block->expert(result.routing.experts[token][slot].item<int64_t>());
+      expected[token] += expert(input[token] * weight) * 0.5;
+    }
+  }
+  CHECK_THAT(result.output, AllClose(expected, 1e-5));
+}
+
+TEST_CASE("SparseMoEBlock: its output may be normalised", "[layers]") {
+  torch::manual_seed(4);
+  SparseMoEBlock block(SparseMoEBlockOptions(6, 4)
+                           .expert_dim(5)
+                           .initializer_range(0.5)
+                           .output_initializer_range(0.5)
+                           .output_norm(RMSNormOptions(6).epsilon(1e-9)));
+  const auto output = block(torch::randn({7, 6}));
+  CHECK_THAT(output.square().mean(-1), AllClose(torch::ones({7}), 1e-3));
+  CHECK(block->named_parameters().contains("output_norm.weight"));
+}
+
 TEST_CASE("SparseMoEBlock: every gradient agrees with central differences", "[layers]") {
   torch::manual_seed(6);
   const bool gated = GENERATE(false, true);

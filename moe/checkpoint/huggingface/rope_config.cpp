@@ -8,6 +8,11 @@ namespace {
 void read_scaling_numbers(ConfigReader& rope, DecoderOptions& options) {
   const std::string& scaling = options.rope_scaling;
   if (scaling == "llama3") {
+    for (const char* key : {"low_freq_factor", "high_freq_factor"}) {
+      if (!rope.has(key)) {
+        rope.fail_value(key, "a number above 0");
+      }
+    }
     options.rope_low_frequency_factor = rope.positive("low_freq_factor", 1.0);
     options.rope_high_frequency_factor = rope.positive("high_freq_factor", 4.0);
   }
