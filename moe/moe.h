@@ -13,6 +13,7 @@
 #include "moe/generation/generator.h"
 #include "moe/layers/causal_self_attention.h"
 #include "moe/layers/expert.h"
+#include "moe/layers/latent_attention.h"
 #include "moe/layers/rms_norm.h"
 #include "moe/layers/sparse_moe_block.h"
 #include "moe/layers/top_k_router.h"
