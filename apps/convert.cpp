@@ -108,6 +108,8 @@ void write_folder(const Arguments& arguments, const ModelFolder& model, StatusLi
   ModelExtras extras;
   extras.dtype = dtype_of(arguments, model);
   extras.load_balancing_weight = model.extras().load_balancing_weight;
+  extras.family = model.family();
+  extras.keep_types = arguments.dtype.empty();
   extras.max_shard_bytes = parse_size(arguments.max_shard_size);
   AtomicFolder target(out);
   for (const auto& notice :

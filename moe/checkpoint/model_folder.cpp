@@ -90,7 +90,7 @@ std::vector<std::string> write_model_files(
   std::vector<TensorSource> sources;
   for (const TensorLayout& layout : tensor_layouts(config.family, options, config.form)) {
     const torch::Tensor& tensor = tensors[layout.ours.name];
-    const auto type = extras.keep_types               ? tensor.scalar_type()
+    const auto type = extras.keep_types             ? tensor.scalar_type()
                       : is_buffer(layout.ours.name) ? torch::kFloat32
                                                     : extras.dtype;
     for (auto& source : part_sources(layout.stored[0], tensor, type)) {

@@ -5,9 +5,27 @@
 namespace moe {
 namespace {
 
-/// Tokens that the last of `length` tokens sees.
-int64_t visible_tokens(const DecoderOptions& options, int64_t length) {
-  return options.sliding_window > 0 ? std::min(options.sliding_window, length) : length;
+/// Tokens that the last of `length` tokens sees in a layer.
+int64_t visible_tokens(const DecoderOptions& options, int64_t layer, int64_t length) {
+  if (names_layer(options.full_attention_layers, layer)) {
+    return length;
+  }
+  const int64_t chunk = options.attention_chunk;
+  const int64_t in_chunk = chunk > 0 ? (length - 1) % chunk + 1 : length;
+  return options.sliding_window > 0 ? std::min(options.sliding_window, in_chunk) : in_chunk;
+}
+
+int64_t num_heads(const DecoderOptions& options, int64_t layer) {
+  return options.layer_num_heads.empty() ? options.num_heads
+                                         : options.layer_num_heads[static_cast<size_t>(layer)];
+}
+
+/// What a query head multiplies with for each token that it sees: scores and values.
+int64_t head_elements(const DecoderOptions& options, int64_t layer) {
+  if (has_latent_attention(options)) {
+    return 2 * options.key_value_latent_dim + resolved_rotary_dim(options, layer);
+  }
+  return 2 * resolved_head_dim(options);
 }
 
 std::string number(double value) {
@@ -16,34 +34,75 @@ std::string number(double value) {
   return text.back() == '.' ? text + "0" : text;
 }
 
+std::string selection_words(const DecoderOptions& options) {
+  std::string words;
+  if (options.router_selection != "top_k") {
+    words += ", within the " + std::to_string(options.router_groups_kept) + " best of " +
+             std::to_string(options.router_groups) + " groups by their ";
+    words += options.router_selection == "groups_by_max" ? "best score" : "two best scores";
+  }
+  words += ", the " + std::to_string(options.experts_per_token) + " highest scores";
+  return words + (options.router_selection_bias ? " with a bias for the choice" : "");
+}
+
+std::string weighting_words(const DecoderOptions& options) {
+  std::string words = ", weights are the scores themselves";
+  if (options.normalize_weights) {
+    words = ", weights divided by their ";
+    words += options.normalize_power == 1.0
+                 ? "sum"
+                 : "norm of order " + number(options.normalize_power);
+  }
+  if (options.routed_scaling_factor != 1.0) {
+    words += ", times " + number(options.routed_scaling_factor);
+  }
+  return words + (options.weights_on_input ? ", multiplied with the experts' input" : "");
+}
+
+std::string score_words(const DecoderOptions& options) {
+  std::string words =
+      options.router_score + " over " + std::to_string(options.num_experts) + " experts";
+  if (options.router_bias) {
+    words += " with a learned bias";
+  }
+  if (options.router_logit_cap > 0.0) {
+    words += ", logits bent to " + number(options.router_logit_cap);
+  }
+  return words;
+}
+
 } // namespace
 
 int64_t cache_elements(const DecoderOptions& options, int64_t length) {
-  const int64_t width = resolved_num_kv_heads(options) * resolved_head_dim(options);
-  return options.num_layers * 2 * width * visible_tokens(options, length);
+  int64_t sum = 0;
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    sum += has_latent_attention(options)
+               ? options.key_value_latent_dim + resolved_rotary_dim(options, layer)
+               : 2 * resolved_num_kv_heads(options) * resolved_head_dim(options);
+  }
+  return sum * length;
 }
 
 int64_t token_operations(const DecoderOptions& options, int64_t length) {
   // A token looks its embedding up, it does not multiply with that matrix.
   const int64_t looked_up = options.tie_embeddings ? 0 : options.vocab_size * options.model_dim;
-  const int64_t matrices = count_parameters(options).active - looked_up;
-  const int64_t heads = options.num_heads * resolved_head_dim(options);
-  const int64_t attention =
-      options.num_layers * 2 * heads * visible_tokens(options, length); // scores and values
-  return 2 * (matrices + attention);
+  int64_t sum = count_parameters(options).active - looked_up;
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    sum += num_heads(options, layer) * head_elements(options, layer) *
+           visible_tokens(options, layer, length);
+  }
+  return 2 * sum;
 }
 
 std::string describe_routing(const DecoderOptions& options) {
   if (options.num_experts == 0) {
     return "no experts";
   }
-  std::string text = "softmax over " + std::to_string(options.num_experts) + " experts, the " +
-                     std::to_string(options.experts_per_token) + " highest scores";
-  text += options.normalize_weights ? ", weights divided by their sum"
-                                    : ", weights are the scores themselves";
-  if (options.routed_scaling_factor != 1.0) {
-    text += ", times " + number(options.routed_scaling_factor);
-  }
+  std::string text =
+      options.router_weighting == "sparsemixer"
+          ? "sparsemixer over " + std::to_string(options.num_experts) + " experts, " +
+                std::to_string(options.experts_per_token) + " of them one after the other"
+          : score_words(options) + selection_words(options) + weighting_words(options);
   if (options.shared_expert_dim > 0) {
     text += ", and one shared expert for every token";
     text += options.shared_expert_gate ? " behind a sigmoid gate" : "";

@@ -7,12 +7,14 @@
 
 namespace moe {
 
-/// Elements of the keys and values that generation keeps for one sequence of `length` tokens.
-/// A layer with a window keeps no more than that.
+/// Elements of the keys and values that generation keeps for one sequence of `length` tokens:
+/// of all tokens, in layers with a window or chunks, too. Latent attention keeps one latent
+/// vector and the turning part of one key per token.
 int64_t cache_elements(const DecoderOptions& options, int64_t length);
 
 /// Operations (two per multiplication with addition) for the token that follows `length` - 1
-/// others: the matrices that it passes, and attention to the tokens that it sees. Norms,
+/// others: the matrices that it passes, and attention to the tokens that it sees (in the latent
+/// space where there is one). Norms,
 /// activations and the choice of experts are not counted: they are less than a hundredth.
 int64_t token_operations(const DecoderOptions& options, int64_t length);
 

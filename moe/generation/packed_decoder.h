@@ -58,8 +58,8 @@ std::string packing_obstacle(const DecoderLM& model);
 /// the model, otherwise copied.
 PackedDecoder pack_decoder(const DecoderLM& model, WeightType type);
 
-/// Replaces the weights of a model by what `type` keeps of them, so that the model computes as a
-/// session with such weights does. Norms, routers, gates and biases keep all.
+/// Replaces the weights of a model by what `type` keeps of them, so that the model computes as
+/// a session with such weights does. Norms, routers, gates and biases keep all.
 void round_weights(DecoderLM& model, WeightType type);
 
 /// Copies the norms and the attention of a layer back into a block, as float32.

@@ -76,9 +76,9 @@ void check_shapes(
 ExpertPath expert_path(
     const torch::Tensor& input, const ExpertWeights& weights, const ExpertForm& form) {
   // Autocast asks for products in a narrower type, which only ATen's operations obey.
-  const bool supported = is_plain(form) && cpu::is_plain_float(input) && cpu::is_plain_float(weights.up) &&
-                         cpu::is_plain_float(weights.down) && !weights.up_bias.defined() &&
-                         !weights.down_bias.defined() &&
+  const bool supported = is_plain(form) && cpu::is_plain_float(input) &&
+                         cpu::is_plain_float(weights.up) && cpu::is_plain_float(weights.down) &&
+                         !weights.up_bias.defined() && !weights.down_bias.defined() &&
                          !at::autocast::is_autocast_enabled(at::kCPU);
   return supported ? ExpertPath::cpu : ExpertPath::reference;
 }

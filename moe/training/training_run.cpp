@@ -84,7 +84,9 @@ void TrainingRun::start(const DecoderOptions& model) {
     DecoderLM new_model(complete);
     if (!options_.from.empty()) {
       const auto from = find_model_folder(options_.from).folder;
-      ModelFolder(from).load_into(*new_model);
+      const ModelFolder folder(from);
+      folder.load_into(*new_model);
+      family_ = folder.family();
       keep_companions(from);
     }
     trainer_.emplace(new_model, training_dataset(data_, options_), options_);
@@ -118,6 +120,7 @@ void TrainingRun::resume() {
   if (!options_.from.empty()) {
     keep_companions(found.folder);
   }
+  family_ = saved.family();
   DecoderLM model(saved.options());
   saved.load_into(*model);
   trainer_.emplace(model, training_dataset(data_, options_), options_);
@@ -219,6 +222,7 @@ void TrainingRun::save(bool is_best) {
   const int64_t step = trainer_->steps_done();
   const auto model = trainer_->model();
   ModelExtras extras;
+  extras.family = family_;
   extras.tokenizer_json = tokenizer_->to_json();
   extras.end_of_text_id = tokenizer_->end_of_text();
   if (extras.end_of_text_id) {

@@ -98,6 +98,7 @@ class TrainingRun {
   std::optional<double> best_loss_;
   std::optional<int64_t> best_step_;
   int64_t saved_step_ = -1;
+  std::string family_; ///< architecture of the folder that the model comes from, if any
 };
 
 } // namespace moe

@@ -209,7 +209,8 @@ TEST_CASE("ModelFiles refuses blocks of 4 bits and FP8 that do not fit", "[check
     CHECK_THAT(refusal(folder), ContainsSubstring("weight_block_size"));
   }
   SECTION("blocks whose size overflows") {
-    copy_fixture(folder, "deepseek_v3", "config.json", "      16,", "      9223372036854775807,");
+    copy_fixture(
+        folder, "deepseek_v3", "config.json", "      16,", "      9223372036854775807,");
     CHECK_THAT(refusal(folder), ContainsSubstring("weight_block_size"));
   }
   SECTION("FP8 of which the configuration says nothing") {

@@ -48,7 +48,7 @@ TEST_CASE("encode_gguf: q8_0 is a scale and 32 bytes per block", "[conversion]")
   CHECK(number_at<int8_t>(bytes, 2) == -127);
   CHECK(number_at<int8_t>(bytes, 2 + 16) == 0);
   CHECK(number_at<int8_t>(bytes, 2 + 20) == 32); // 31.75
-  CHECK(number_at<uint16_t>(bytes, 34) == 0); // a block of zeros
+  CHECK(number_at<uint16_t>(bytes, 34) == 0);    // a block of zeros
   CHECK_THROWS_WITH(
       encode_gguf(std::vector<float>(33), GgufType::q8_0), ContainsSubstring("blocks of 32"));
 }

@@ -24,9 +24,35 @@ DecoderOptions small_options() {
 TEST_CASE("cache_elements counts keys and values of what a layer sees", "[evaluation]") {
   auto options = small_options();
   CHECK(cache_elements(options, 50) == 3 * 2 * (2 * 4) * 50);
-  options.sliding_window = 20;
-  CHECK(cache_elements(options, 50) == 3 * 2 * (2 * 4) * 20);
-  CHECK(cache_elements(options, 10) == 3 * 2 * (2 * 4) * 10);
+  options.sliding_window = 20; // all tokens are kept
+  CHECK(cache_elements(options, 50) == 3 * 2 * (2 * 4) * 50);
+  auto latent = small_options();
+  latent.num_kv_heads = 0;
+  latent.head_dim = 8;
+  latent.rotary_dim = 4;
+  latent.key_value_latent_dim = 10;
+  CHECK(cache_elements(latent, 50) == 3 * (10 + 4) * 50);
+}
+
+TEST_CASE("token_operations follows windows, chunks and latent vectors", "[evaluation]") {
+  auto options = small_options();
+  options.sliding_window = 5;
+  const int64_t at_window = token_operations(options, 5);
+  CHECK(token_operations(options, 500) == at_window);
+  options.full_attention_layers = {1};
+  CHECK(token_operations(options, 15) - at_window == 2 * 2 * 16 * 10);
+  auto chunked = small_options();
+  chunked.attention_chunk = 4;
+  CHECK(token_operations(chunked, 9) == token_operations(chunked, 1));
+  CHECK(token_operations(chunked, 12) - token_operations(chunked, 9) == 3 * 2 * 2 * 16 * 3);
+  auto latent = small_options();
+  latent.num_kv_heads = 0;
+  latent.head_dim = 8;
+  latent.rotary_dim = 4;
+  latent.key_value_latent_dim = 10;
+  CHECK(
+      token_operations(latent, 11) - token_operations(latent, 1) ==
+      3 * 2 * 4 * (10 + 4 + 10) * 10);
 }
 
 TEST_CASE("token_operations counts the matrices that a token passes", "[evaluation]") {
@@ -58,4 +84,17 @@ TEST_CASE("describe_routing says what the options say", "[evaluation]") {
       "2.5, and one shared expert for every token behind a sigmoid gate");
   options.num_experts = 0;
   CHECK(describe_routing(options) == "no experts");
+  auto grouped = small_options();
+  grouped.router_score = "sigmoid";
+  grouped.router_selection = "groups_by_top2";
+  grouped.router_groups = 4;
+  grouped.router_groups_kept = 2;
+  grouped.router_selection_bias = true;
+  CHECK(
+      describe_routing(grouped) ==
+      "sigmoid over 8 experts, within the 2 best of 4 groups by their two best scores, the 2 "
+      "highest scores with a bias for the choice, weights divided by their sum");
+  auto mixer = small_options();
+  mixer.router_weighting = "sparsemixer";
+  CHECK(describe_routing(mixer) == "sparsemixer over 8 experts, 2 of them one after the other");
 }
