@@ -91,7 +91,7 @@ DecoderOutput DecoderLMImpl::forward_longrope(const torch::Tensor& ids, DecoderS
   const int64_t original = rotary_form(options, /*layer=*/0).original_length;
   const int64_t length = ids.size(1);
   const int64_t before = state.length;
-  state.ids = before == 0 ? ids : torch::cat({state.ids, ids}, /*dim=*/1);
+  state.ids = before == 0 ? ids.clone() : torch::cat({state.ids, ids}, /*dim=*/1);
   if (before == 0 || before > original || before + length <= original) {
     auto output = run(ids, &state, /*documents=*/{});
     state.length += length;

@@ -20,10 +20,10 @@ void ModuleSession::begin(int64_t num_sequences, int64_t capacity) {
 
 std::span<float> ModuleSession::prefill(int64_t sequence, std::span<const int32_t> ids) {
   const torch::InferenceMode inference;
-  std::vector<int64_t> wide(ids.begin(), ids.end());
-  const auto input =
-      torch::from_blob(wide.data(), {1, static_cast<int64_t>(wide.size())}, torch::kInt64)
-          .to(model_->embedding->weight.device());
+  // A tensor of its own: a state may keep it.
+  const auto input = torch::tensor(std::vector<int64_t>(ids.begin(), ids.end()))
+                         .unsqueeze(0)
+                         .to(model_->embedding->weight.device());
   const auto hidden = model_->forward(input, sequences_.at(sequence)).hidden; // [1, S, D]
   const auto logits = model_->logits(hidden.select(1, -1))
                           .squeeze(0)

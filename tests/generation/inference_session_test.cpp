@@ -158,6 +158,28 @@ TEST_CASE("make_inference_session: modules for what is not packed", "[generation
       ContainsSubstring("int8") && ContainsSubstring("expert_bias"));
 }
 
+TEST_CASE("module session: positions that change when a sequence grows", "[generation]") {
+  auto options = tiny_decoder();
+  options.rope_scaling = "longrope";
+  options.rope_factor = 3.0;
+  options.rope_original_length = 16;
+  options.rope_short_factors = {1.0, 1.1};
+  options.rope_long_factors = {1.0, 4.0};
+  auto model = lively_model(options);
+  const auto session = make_inference_session(model);
+  CHECK(session->description() == "modules (rope_scaling)");
+  const auto ids = some_ids(24, options.vocab_size);
+  session->begin(1, 48);
+  session->prefill(0, {ids.data(), 10});
+  for (int64_t i = 10; i < 24; ++i) {
+    const auto logits = copy_of(session->decode({&ids[i], 1}));
+    CAPTURE(i);
+    CHECK(
+        relative_error(logits, module_logits(model, {ids.begin(), ids.begin() + i + 1})[-1]) <
+        1e-5);
+  }
+}
+
 TEST_CASE("packed session: weights that are read for a token", "[generation]") {
   auto options = tiny_decoder();
   options.model_dim = 128; // rows of int8 are padded to 64
