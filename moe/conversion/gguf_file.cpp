@@ -6,6 +6,7 @@
 
 #include "moe/error.h"
 #include "moe/files/atomic_file.h"
+#include "moe/kernels/bfloat16.h"
 
 namespace moe {
 namespace {
@@ -103,14 +104,6 @@ uint64_t encoded_size(int64_t count, GgufType type) {
       break;
   }
   return static_cast<uint64_t>(count / kBlock) * (2 + kBlock);
-}
-
-uint16_t to_bfloat16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  if (std::isnan(value)) {
-    return static_cast<uint16_t>(bits >> 16 | 0x40);
-  }
-  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
 /// IEEE 754 binary16, rounded to nearest even.

@@ -1,9 +1,8 @@
-#include <bit>
-
 #ifdef __x86_64__
 #include <immintrin.h>
 #endif
 
+#include "moe/kernels/bfloat16.h"
 #include "moe/kernels/packed_matrix.h"
 
 namespace moe {
@@ -23,8 +22,7 @@ float portable_weight(const PackedMatrix& matrix, int64_t at) {
   if (matrix.type == WeightType::float32) {
     return static_cast<const float*>(matrix.weights.get())[at];
   }
-  const uint32_t half = static_cast<const uint16_t*>(matrix.weights.get())[at];
-  return std::bit_cast<float>(half << 16);
+  return from_bfloat16(static_cast<const uint16_t*>(matrix.weights.get())[at]);
 }
 
 float portable_product(const PackedMatrix& matrix, int64_t row, const PackedVector& vector) {
@@ -72,7 +70,7 @@ float portable_product(const PackedMatrix& matrix, int64_t row, const PackedVect
 }
 
 [[gnu::always_inline]] inline float load_one(uint16_t half) {
-  return std::bit_cast<float>(static_cast<uint32_t>(half) << 16);
+  return from_bfloat16(half);
 }
 
 // out[i] = row i times x, for kBlock rows of floats or bfloat16.

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "moe/error.h"
+#include "moe/kernels/bfloat16.h"
 
 namespace moe {
 namespace {
@@ -36,20 +37,12 @@ int64_t element_bytes(WeightType type) {
   fail("weight type: no size for value ", static_cast<int>(type));
 }
 
-uint16_t to_bfloat16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  if (std::isnan(value)) {
-    return static_cast<uint16_t>((bits >> 16) | 0x40U);
-  }
-  return static_cast<uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
-}
-
 #ifdef __x86_64__
 [[gnu::target_clones("default", "avx2", "avx512f")]]
 #endif
 void unpack_bfloat16(const uint16_t* halves, int64_t count, float* weights) {
   for (int64_t i = 0; i < count; ++i) {
-    weights[i] = std::bit_cast<float>(static_cast<uint32_t>(halves[i]) << 16);
+    weights[i] = from_bfloat16(halves[i]);
   }
 }
 
