@@ -480,37 +480,40 @@ DecoderOptions canonical(const DecoderOptions& options) {
   return result;
 }
 
+DecoderOptions plain_form(const DecoderOptions& options) {
+  DecoderOptions plain;
+  plain.vocab_size = options.vocab_size;
+  plain.context_length = options.context_length;
+  plain.model_dim = options.model_dim;
+  plain.num_layers = options.num_layers;
+  plain.tie_embeddings = options.tie_embeddings;
+  plain.num_heads = options.num_heads;
+  plain.num_kv_heads = options.num_kv_heads;
+  plain.head_dim = options.head_dim;
+  plain.qk_norm = options.qk_norm;
+  plain.attention_bias = options.attention_bias;
+  plain.sliding_window = options.sliding_window;
+  plain.rope_theta = options.rope_theta;
+  plain.norm_epsilon = options.norm_epsilon;
+  plain.num_experts = options.num_experts;
+  plain.experts_per_token = options.experts_per_token;
+  plain.expert_dim = options.expert_dim;
+  plain.dense_layers = options.dense_layers;
+  plain.dense_dim = options.dense_dim;
+  plain.shared_expert_dim = options.shared_expert_dim;
+  plain.shared_expert_gate = options.shared_expert_gate;
+  plain.activation = options.activation;
+  plain.gated = options.gated;
+  plain.expert_bias = options.expert_bias;
+  plain.normalize_weights = options.normalize_weights;
+  plain.routed_scaling_factor = options.routed_scaling_factor;
+  plain.initializer_range = options.initializer_range;
+  return plain;
+}
+
 bool has_plain_form(const DecoderOptions& options) {
   const DecoderOptions given = canonical(options);
-  // The fields in which plain models may differ; all others have their defaults.
-  DecoderOptions plain;
-  plain.vocab_size = given.vocab_size;
-  plain.context_length = given.context_length;
-  plain.model_dim = given.model_dim;
-  plain.num_layers = given.num_layers;
-  plain.tie_embeddings = given.tie_embeddings;
-  plain.num_heads = given.num_heads;
-  plain.num_kv_heads = given.num_kv_heads;
-  plain.head_dim = given.head_dim;
-  plain.qk_norm = given.qk_norm;
-  plain.attention_bias = given.attention_bias;
-  plain.sliding_window = given.sliding_window;
-  plain.rope_theta = given.rope_theta;
-  plain.norm_epsilon = given.norm_epsilon;
-  plain.num_experts = given.num_experts;
-  plain.experts_per_token = given.experts_per_token;
-  plain.expert_dim = given.expert_dim;
-  plain.dense_layers = given.dense_layers;
-  plain.dense_dim = given.dense_dim;
-  plain.shared_expert_dim = given.shared_expert_dim;
-  plain.shared_expert_gate = given.shared_expert_gate;
-  plain.activation = given.activation;
-  plain.gated = given.gated;
-  plain.expert_bias = given.expert_bias;
-  plain.normalize_weights = given.normalize_weights;
-  plain.routed_scaling_factor = given.routed_scaling_factor;
-  plain.initializer_range = given.initializer_range;
-  return given == canonical(plain);
+  return given == canonical(plain_form(given));
 }
 
 ParameterCount count_parameters(const DecoderOptions& options) {

@@ -450,6 +450,10 @@ bool names_layer(const std::vector<int64_t>& layers, int64_t layer);
 /// models are.
 DecoderOptions canonical(const DecoderOptions& options);
 
+/// These options with the defaults for all fields in which plain models (see `has_plain_form`)
+/// do not differ.
+DecoderOptions plain_form(const DecoderOptions& options);
+
 /// Whether the model is a stack of plain blocks: rotary positions as they are, RMSNorm before
 /// grouped-query attention and before experts chosen by the highest softmax scores. What such
 /// models may differ in is what `DecoderOptions` had from the start: sizes, windows, biases,

@@ -113,38 +113,6 @@ int64_t attention_bytes(const PackedLayer& layer) {
          expert_bytes(layer.shared_expert) + layer.shared_expert_gate.bytes();
 }
 
-/// The options that the token loop knows; another option that has not its default keeps a model
-/// from being packed.
-DecoderOptions known_options(const DecoderOptions& options) {
-  DecoderOptions known;
-  known.vocab_size = options.vocab_size;
-  known.context_length = options.context_length;
-  known.model_dim = options.model_dim;
-  known.num_layers = options.num_layers;
-  known.tie_embeddings = options.tie_embeddings;
-  known.num_heads = options.num_heads;
-  known.num_kv_heads = options.num_kv_heads;
-  known.head_dim = options.head_dim;
-  known.qk_norm = options.qk_norm;
-  known.attention_bias = options.attention_bias;
-  known.sliding_window = options.sliding_window;
-  known.rope_theta = options.rope_theta;
-  known.norm_epsilon = options.norm_epsilon;
-  known.num_experts = options.num_experts;
-  known.experts_per_token = options.experts_per_token;
-  known.expert_dim = options.expert_dim;
-  known.dense_layers = options.dense_layers;
-  known.dense_dim = options.dense_dim;
-  known.shared_expert_dim = options.shared_expert_dim;
-  known.shared_expert_gate = options.shared_expert_gate;
-  known.activation = options.activation;
-  known.gated = options.gated;
-  known.normalize_weights = options.normalize_weights;
-  known.routed_scaling_factor = options.routed_scaling_factor;
-  known.initializer_range = options.initializer_range;
-  return known;
-}
-
 /// The name of the first option in which the two differ; empty if there is none.
 std::string first_difference(const DecoderOptions& left, const DecoderOptions& right) {
   std::string difference;
@@ -191,7 +159,9 @@ std::string packing_obstacle(const DecoderLM& model) {
   if (resolved_head_dim(model->options) > cpu::kMaxHeadDim) {
     return "head_dim";
   }
-  return first_difference(model->options, known_options(model->options));
+  auto packable = plain_form(model->options);
+  packable.expert_bias = false;
+  return first_difference(model->options, packable);
 }
 
 PackedDecoder pack_decoder(const DecoderLM& model, WeightType type) {
