@@ -14,6 +14,7 @@
 #include "apps/status_line.h"
 #include "moe/checkpoint/model_files.h"
 #include "moe/checkpoint/run_folder.h"
+#include "moe/decoder/decoder_lm.h"
 #include "moe/error.h"
 #include "moe/evaluation/model_costs.h"
 #include "moe/evaluation/trace.h"
@@ -130,14 +131,6 @@ std::string short_bytes(int64_t bytes) {
   return bytes < 1000 ? text + " B" : text + "B";
 }
 
-int64_t num_moe_layers(const DecoderOptions& options) {
-  int64_t count = 0;
-  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
-    count += is_moe_layer(options, layer) ? 1 : 0;
-  }
-  return count;
-}
-
 std::string attention_text(const DecoderOptions& options) {
   return fmt::format(
       "{} query heads, {} key and value heads of {}{}",
@@ -180,7 +173,7 @@ std::string report_text(const Report& report, bool with_tensors) {
       fmt::format(
           "{}, {} with experts; width {}",
           options.num_layers,
-          num_moe_layers(options),
+          moe_layers(options).size(),
           options.model_dim));
   line("attention", attention_text(options));
   line("routing", describe_routing(options));
@@ -210,7 +203,7 @@ nlohmann::ordered_json report_json(const Report& report, bool with_tensors) {
   nlohmann::ordered_json result = {
       {"architecture", report.config.family},
       {"layers", options.num_layers},
-      {"moe_layers", num_moe_layers(options)},
+      {"moe_layers", moe_layers(options).size()},
       {"parameters", report.parameters.total},
       {"active_parameters", report.parameters.active},
       {"weight_bytes", total_bytes(report)},
