@@ -1,20 +1,16 @@
-#include <torch/nn.h>
+#include "readme_example.h"
 
+#include <cmath>
 #include <iostream>
 
-#include "moe/moe.h"
-
-// A sparse block in a user's own network, with that network's other modules.
+// The README's classifier in a user's own program.
 int main() {
   torch::manual_seed(0);
-  torch::nn::Sequential network(
-      torch::nn::Linear(4, 16),
-      moe::SparseMoEBlock(moe::SparseMoEBlockOptions(/*model_dim=*/16, /*num_experts=*/4)
-                              .experts_per_token(2)
-                              .expert_dim(8)));
-  const auto output = network->forward(torch::randn({3, 4}));
-  output.sum().backward();
-  moe::save_safetensors(*network, "network.safetensors");
-  std::cout << "output " << output.sizes() << "\n";
-  return output.sizes() == torch::IntArrayRef{3, 16} ? 0 : 1;
+  ClassifierImpl classifier;
+  const auto loss = classifier.loss(torch::randn({3, 64}), torch::tensor({1, 0, 9}));
+  loss.backward();
+  moe::save_safetensors(classifier, "classifier.safetensors");
+  std::cout << "loss " << loss.item<double>() << "\n";
+  const bool learns = classifier.block->router->weight.grad().abs().sum().item<double>() > 0;
+  return learns && std::isfinite(loss.item<double>()) ? 0 : 1;
 }

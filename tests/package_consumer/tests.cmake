@@ -28,6 +28,13 @@ add_consumer_test(find_package
   BUILD --test-command consumer)
 set_tests_properties("package: find_package" PROPERTIES FIXTURES_REQUIRED moe_stage)
 
+# A few steps of the example program, which the first test has built.
+add_test(NAME "package: processes"
+  COMMAND ${CMAKE_CURRENT_BINARY_DIR}/consumer/find_package/processes 1 60)
+set_tests_properties("package: processes" PROPERTIES
+  DEPENDS "package: find_package"
+  PASS_REGULAR_EXPRESSION "seed 0: accuracy with experts 0\\.[3-9]")
+
 # Only the consumer's own file is compiled: the whole library would take minutes.
 add_consumer_test(add_subdirectory
   OPTIONS -DMOE_SOURCE_DIR=${PROJECT_SOURCE_DIR} -DMOE_LIBTORCH=${LibTorch_PREFIX}

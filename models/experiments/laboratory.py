@@ -1,0 +1,147 @@
+"""What the experiments share: trainings side by side, their results, tables."""
+
+import concurrent.futures
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import statistics
+import subprocess
+
+HERE = pathlib.Path(__file__).resolve().parent
+DOMAINS = ("en", "de", "fr", "ru", "ja", "code")
+
+
+def flag(name):
+    return "--" + name.replace("_", "-")
+
+
+def arguments(options):
+    """{"lr": 1e-3, "only": ["experts=3", "router=3"]} as a command line."""
+    words = []
+    for name, value in options.items():
+        if isinstance(value, bool):
+            words.append(flag(name) if value else "--no-" + flag(name)[2:])
+            continue
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            words += [flag(name), str(each)]
+    return words
+
+
+@dataclasses.dataclass
+class Training:
+    """A finished run."""
+
+    folder: pathlib.Path
+    seed: int
+    steps: list
+
+    def final_loss(self):
+        """Validation loss of the last step, nats per token, the mean of all domains."""
+        return self.steps[-1]["val_loss"]
+
+    def seconds(self, until_step=None):
+        """Time of computing, without evaluations."""
+        tokens, seconds = 0, 0.0
+        for step in self.steps:
+            if until_step is not None and step["step"] > until_step:
+                break
+            seconds += (step["tokens"] - tokens) / step["tokens_per_s"]
+            tokens = step["tokens"]
+        return seconds
+
+    def first_step_at(self, loss):
+        """The step whose evaluation is the first at most `loss`; None if none is."""
+        for step in self.steps:
+            if step.get("val_loss", math.inf) <= loss:
+                return step["step"]
+        return None
+
+
+class Laboratory:
+    def __init__(self, programs, corpus, out, seeds, jobs):
+        self.programs = pathlib.Path(programs)
+        self.corpus = pathlib.Path(corpus)
+        self.out = pathlib.Path(out)
+        self.seeds = range(seeds)
+        self.jobs = jobs
+
+    def data(self, domains=DOMAINS, held_out=False):
+        """NAME=PATH of domains of the corpus."""
+        suffix = "-heldout" if held_out else ""
+        return [f"{name}={self.corpus / (name + suffix)}" for name in domains]
+
+    def run(self, program, words, output=None):
+        """Runs a program of the toolkit on one thread; returns what it prints."""
+        command = [str(self.programs / program), *words]
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
+        )
+        if output:
+            output.write_text(done.stdout + done.stderr)
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
+        return done.stdout
+
+    def evaluate(self, folder, domains=DOMAINS, tokens=None):
+        """The JSON of moe-evaluate on held-out text."""
+        words = [str(folder), "--json", "--threads", "1"]
+        words += arguments({"data": self.data(domains, held_out=True)})
+        if tokens:
+            words += ["--tokens", str(tokens)]
+        return json.loads(self.run("moe-evaluate", words))
+
+    def train(self, name, options, seed):
+        """Trains once; a run that is there with the same options is not trained again."""
+        folder = self.out / f"{name}-{seed}"
+        mix = [f"{d}=1" for d in options.get("domains", DOMAINS)]
+        domains = options.get("domains", DOMAINS)
+        given = {key: value for key, value in options.items() if key != "domains"}
+        given = {
+            "config": HERE / "base.toml",
+            "data": self.data(domains),
+            "mix": mix,
+            "val_data": self.data(domains, held_out=True),
+            "eval_every": given["steps"],
+            **given,
+            "seed": seed,
+        }
+        words = arguments(given)
+        record = folder / "experiment.json"
+        if not (record.exists() and json.loads(record.read_text()) == words):
+            self.out.mkdir(parents=True, exist_ok=True)
+            self.run("moe-train", [*words, "--out", str(folder), "--overwrite"])
+            record.write_text(json.dumps(words))
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        return Training(folder, seed, [json.loads(line) for line in lines])
+
+    def train_all(self, variants):
+        """`variants` {name: options} with all seeds: {name: [Training]}."""
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+            # Seed by seed, so that the variants share whatever the machine goes through.
+            futures = {
+                (name, seed): pool.submit(self.train, name, options, seed)
+                for seed in self.seeds
+                for name, options in variants.items()
+            }
+            return {
+                name: [futures[name, seed].result() for seed in self.seeds] for name in variants
+            }
+
+
+def spread(values, digits=3):
+    """Mean ± standard deviation."""
+    values = list(values)
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.{digits}f} ± {deviation:.{digits}f}"
+
+
+def table(header, rows):
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def default_jobs():
+    return len(os.sched_getaffinity(0))
