@@ -1,5 +1,7 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <optional>
@@ -11,6 +13,7 @@
 #include "apps/status_line.h"
 #include "moe/checkpoint/model_folder.h"
 #include "moe/checkpoint/run_folder.h"
+#include "moe/conversion/gguf_architecture.h"
 #include "moe/conversion/gguf_model.h"
 #include "moe/error.h"
 #include "moe/files/atomic_file.h"
@@ -25,6 +28,7 @@ struct Arguments {
   std::string out;
   std::string dtype;
   std::string max_shard_size;
+  std::string architecture;
   std::string gguf;
 };
 
@@ -37,6 +41,12 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "Type of the stored weights: float32, bfloat16 or float16; as they are if not given.",
       "Output");
   line.add_flag(
+      "architecture",
+      &arguments.architecture,
+      "Write as this architecture of Hugging Face, if it computes the same; the model's own if "
+      "not given.",
+      "Output");
+  line.add_flag(
       "max_shard_size",
       &arguments.max_shard_size,
       "Split the weights into files of at most this size, such as 2GB or 500MB.",
@@ -47,7 +57,8 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "Examples:\n"
       "  moe-convert runs/demo demo-bf16 --dtype bfloat16\n"
       "  moe-convert runs/demo demo.gguf --gguf q8_0\n\n"
-      "GGUF is written for the architectures qwen3 and qwen3_moe with byte-level tokenizers.");
+      "GGUF is written for models with byte-level tokenizers, or none, of the architectures\n" +
+      fmt::format("{}.", fmt::join(gguf_families(), ", ")));
 }
 
 /// "2GB" as bytes; units of 1000, as Hugging Face counts them.
@@ -98,6 +109,30 @@ void copy_companions(const std::filesystem::path& from, const std::filesystem::p
   }
 }
 
+/// The architecture to write: the one asked for, if it expresses the model.
+std::string family_of(const Arguments& arguments, const ModelFolder& model) {
+  const auto& asked = arguments.architecture;
+  if (asked.empty()) {
+    return model.family();
+  }
+  const auto known = known_families();
+  if (std::find(known.begin(), known.end(), asked) == known.end()) {
+    throw UsageError(fmt::format(
+        "--architecture: {} is not known; known are {}", asked, fmt::join(known, ", ")));
+  }
+  const auto written = write_config(model.options(), {}, asked);
+  check(
+      written.family == asked,
+      "--architecture: ",
+      asked,
+      " computes something else than this ",
+      model.family(),
+      "; ",
+      written.family,
+      " would express it");
+  return asked;
+}
+
 void write_folder(const Arguments& arguments, const ModelFolder& model, StatusLine& status) {
   const std::filesystem::path out = arguments.out;
   std::error_code error;
@@ -108,7 +143,7 @@ void write_folder(const Arguments& arguments, const ModelFolder& model, StatusLi
   ModelExtras extras;
   extras.dtype = dtype_of(arguments, model);
   extras.load_balancing_weight = model.extras().load_balancing_weight;
-  extras.family = model.family();
+  extras.family = family_of(arguments, model);
   extras.keep_types = arguments.dtype.empty();
   extras.max_shard_bytes = parse_size(arguments.max_shard_size);
   AtomicFolder target(out);
@@ -134,8 +169,12 @@ int convert(int argc, char** argv) {
   CommandLine line("moe-convert", "Writes a model in another layout.", libtorch_details);
   add_arguments(line, arguments);
   line.parse(argc, argv);
-  if (!arguments.gguf.empty() && (line.given("dtype") || line.given("max_shard_size"))) {
-    throw UsageError("--gguf excludes --dtype and --max-shard-size");
+  if (!arguments.gguf.empty()) {
+    for (const char* other : {"dtype", "architecture", "max_shard_size"}) {
+      if (line.given(other)) {
+        throw UsageError("--gguf excludes --dtype, --architecture and --max-shard-size");
+      }
+    }
   }
   StatusLine status;
   const auto found = find_model_folder(arguments.in);

@@ -2,38 +2,14 @@
 
 #include <utility>
 
+#include "moe/conversion/gguf_architecture.h"
 #include "moe/conversion/gguf_tokenizer.h"
+#include "moe/decoder/decoder_block.h"
 #include "moe/error.h"
 #include "moe/libtorch.h"
 
 namespace moe {
 namespace {
-
-using Metadata = std::vector<std::pair<std::string, GgufValue>>;
-
-/// llama.cpp's name of the architecture; what it cannot express is an error.
-std::string architecture_of(const ModelFolder& model) {
-  const auto& options = model.options();
-  const auto& family = model.family();
-  check(
-      family == "qwen3" || family == "qwen3_moe",
-      "gguf: the architecture ",
-      family,
-      " is not supported, only qwen3 and qwen3_moe");
-  const auto require = [](bool is_so, const char* option) {
-    check(is_so, "gguf: llama.cpp's form of this architecture has no ", option);
-  };
-  require(!options.attention_bias, "attention_bias");
-  require(options.sliding_window == 0, "sliding_window");
-  require(options.qk_norm, "attention without qk_norm");
-  if (family == "qwen3") {
-    return "qwen3";
-  }
-  require(options.dense_layers.empty(), "dense_layers");
-  require(options.normalize_weights, "routing without normalize_weights");
-  require(options.shared_expert_dim == 0, "shared_expert_dim");
-  return "qwen3moe";
-}
 
 uint32_t file_type(GgufType type) {
   switch (type) {
@@ -45,34 +21,6 @@ uint32_t file_type(GgufType type) {
       break;
   }
   return 32;
-}
-
-Metadata model_metadata(
-    const std::string& architecture, const DecoderOptions& options, GgufType type) {
-  Metadata metadata = {
-      {"general.architecture", architecture}, {"general.file_type", file_type(type)}};
-  const auto add = [&](const char* key, GgufValue value) {
-    metadata.emplace_back(architecture + "." + key, std::move(value));
-  };
-  const auto count = [](int64_t value) { return static_cast<uint32_t>(value); };
-  add("block_count", count(options.num_layers));
-  add("context_length", count(options.context_length));
-  add("embedding_length", count(options.model_dim));
-  const bool has_experts = options.num_experts > 0;
-  add("feed_forward_length", count(has_experts ? options.expert_dim : options.dense_dim));
-  add("attention.head_count", count(options.num_heads));
-  add("attention.head_count_kv", count(resolved_num_kv_heads(options)));
-  add("attention.key_length", count(resolved_head_dim(options)));
-  add("attention.value_length", count(resolved_head_dim(options)));
-  add("attention.layer_norm_rms_epsilon", static_cast<float>(options.norm_epsilon));
-  add("rope.freq_base", static_cast<float>(options.rope_theta));
-  add("vocab_size", count(options.vocab_size));
-  if (has_experts) {
-    add("expert_count", count(options.num_experts));
-    add("expert_used_count", count(options.experts_per_token));
-    add("expert_feed_forward_length", count(options.expert_dim));
-  }
-  return metadata;
 }
 
 /// Collects tensors under llama.cpp's names.
@@ -100,61 +48,158 @@ class TensorList {
   std::vector<GgufTensor> tensors_;
 };
 
-/// `attention.qkv_proj`: queries, keys and values of one layer, one after the other.
-void add_attention(
-    TensorList& list,
-    const StateDict& tensors,
-    const DecoderOptions& options,
-    const std::string& ours,
-    const std::string& theirs) {
-  const int64_t queries = options.num_heads * resolved_head_dim(options);
-  const int64_t keys = resolved_num_kv_heads(options) * resolved_head_dim(options);
-  const auto& qkv = tensors[ours + "attention.qkv_proj.weight"];
-  list.add(theirs + "attn_q.weight", qkv.narrow(0, 0, queries));
-  list.add(theirs + "attn_k.weight", qkv.narrow(0, queries, keys));
-  list.add(theirs + "attn_v.weight", qkv.narrow(0, queries + keys, keys));
-  list.add(theirs + "attn_output.weight", tensors[ours + "attention.o_proj.weight"]);
-  list.add(theirs + "attn_q_norm.weight", tensors[ours + "attention.q_norm.weight"]);
-  list.add(theirs + "attn_k_norm.weight", tensors[ours + "attention.k_norm.weight"]);
+/// Rows [H · head_dim, ...] with the elements that turn together, of the two halves of a head,
+/// side by side.
+torch::Tensor pair_up(const torch::Tensor& rows, int64_t heads) {
+  const auto shape = rows.sizes().vec();
+  return rows.reshape({heads, 2, shape[0] / heads / 2, -1}).transpose(1, 2).reshape(shape);
 }
 
-void add_feed_forward(
-    TensorList& list,
-    const StateDict& tensors,
-    const DecoderOptions& options,
-    const std::string& ours,
-    const std::string& theirs) {
-  if (options.num_experts == 0) {
-    const auto& gate_up = tensors[ours + "feed_forward.gate_up_proj"]; // [2F, D]
-    list.add(theirs + "ffn_gate.weight", gate_up.narrow(0, 0, options.dense_dim));
-    list.add(theirs + "ffn_up.weight", gate_up.narrow(0, options.dense_dim, options.dense_dim));
-    list.add(theirs + "ffn_down.weight", tensors[ours + "feed_forward.down_proj"]);
-    return;
+/// What llama3's scaling divides each frequency by: [head_dim / 2].
+torch::Tensor llama3_divisors(const DecoderOptions& options) {
+  const auto angles = [](const RotaryTable& table) {
+    return torch::atan2(table.sin, table.cos);
+  };
+  auto form = rotary_form(options, /*layer=*/0);
+  const auto scaled = angles(rotary_table(/*first=*/1, /*length=*/1, form, torch::kFloat64));
+  form.scaling = RotaryScaling::none;
+  return (angles(rotary_table(1, 1, form, torch::kFloat64)) / scaled).flatten();
+}
+
+/// Puts the tensors of one layer into the list.
+class LayerExport {
+ public:
+  LayerExport(
+      TensorList& list,
+      const GgufArchitecture& architecture,
+      const DecoderOptions& options,
+      const StateDict& tensors,
+      int64_t layer)
+      : list_(list),
+        architecture_(architecture),
+        options_(options),
+        tensors_(tensors),
+        ours_("layers." + std::to_string(layer) + "."),
+        theirs_("blk." + std::to_string(layer) + ".") {}
+
+  void add_attention() {
+    add_projections(".weight");
+    add_projections(".bias");
+    add("attn_output.weight", "attention.o_proj.weight");
+    add("attn_output.bias", "attention.o_proj.bias");
+    add("attn_q_norm.weight", "attention.q_norm.weight");
+    add("attn_k_norm.weight", "attention.k_norm.weight");
+    add("attn_sinks.weight", "attention.sinks");
   }
-  const auto& gate_up = tensors[ours + "moe.gate_up_proj"]; // [E, 2F, D]
-  list.add(theirs + "ffn_gate_inp.weight", tensors[ours + "moe.router.weight"], /*exact=*/true);
-  list.add(theirs + "ffn_gate_exps.weight", gate_up.narrow(1, 0, options.expert_dim));
-  list.add(
-      theirs + "ffn_up_exps.weight", gate_up.narrow(1, options.expert_dim, options.expert_dim));
-  list.add(theirs + "ffn_down_exps.weight", tensors[ours + "moe.down_proj"]);
-}
 
-std::vector<GgufTensor> model_tensors(const ModelFolder& model, GgufType type) {
+  void add_norms() {
+    for (const char* kind : {"_norm.weight", "_output_norm.weight"}) {
+      add(architecture_.attention_norm + ".weight", std::string("attention") + kind);
+      add(architecture_.feed_forward_norm + ".weight", std::string("feed_forward") + kind);
+    }
+  }
+
+  void add_dense() {
+    add_network("", "feed_forward.", options_.dense_dim);
+  }
+
+  void add_experts() {
+    add("ffn_gate_inp.weight", "moe.router.weight", /*exact=*/true);
+    add("ffn_gate_inp.bias", "moe.router.bias");
+    add("exp_probs_b.bias", "moe.router.selection_bias");
+    add_network("_exps", "moe.", options_.expert_dim);
+    if (options_.shared_expert_dim > 0) {
+      add_network("_shexp", "moe.shared_expert.", options_.shared_expert_dim);
+    }
+    if (const auto* gate = find("moe.shared_expert_gate.weight")) {
+      list_.add(theirs_ + "ffn_gate_inp_shexp.weight", gate->flatten());
+    }
+  }
+
+ private:
+  const torch::Tensor* find(const std::string& name) const {
+    return tensors_.find(ours_ + name);
+  }
+
+  void add(const std::string& theirs, const std::string& ours, bool exact = false) {
+    if (const auto* tensor = find(ours)) {
+      list_.add(theirs_ + theirs, *tensor, exact);
+    }
+  }
+
+  /// Queries, keys and values of one layer lie one after the other in ours.
+  void add_projections(const std::string& kind) {
+    const auto* qkv = find("attention.qkv_proj" + kind);
+    if (qkv == nullptr) {
+      return;
+    }
+    const int64_t heads = options_.num_heads;
+    const int64_t key_heads = resolved_num_kv_heads(options_);
+    const int64_t width = resolved_head_dim(options_);
+    const auto turned = [&](int64_t first, int64_t count) {
+      const auto rows = qkv->narrow(0, first * width, count * width);
+      return architecture_.rotary_pairs ? pair_up(rows, count) : rows;
+    };
+    list_.add(theirs_ + "attn_q" + kind, turned(0, heads));
+    list_.add(theirs_ + "attn_k" + kind, turned(heads, key_heads));
+    list_.add(
+        theirs_ + "attn_v" + kind,
+        qkv->narrow(0, (heads + key_heads) * width, key_heads * width));
+  }
+
+  /// One feed-forward network, or E stacked ones, of width F.
+  void add_network(const std::string& which, const std::string& ours, int64_t width) {
+    const auto add_half = [&](const char* name,
+                              const char* kind,
+                              const torch::Tensor* both,
+                              int64_t first,
+                              int64_t dim) {
+      if (both != nullptr) {
+        list_.add(theirs_ + name + which + kind, both->narrow(dim, first, width), dim == -1);
+      }
+    };
+    const auto* weight = find(ours + "gate_up_proj"); // [..., 2F, D]
+    const auto* bias = find(ours + "gate_up_bias");   // [..., 2F]
+    add_half("ffn_gate", ".weight", weight, 0, -2);
+    add_half("ffn_gate", ".bias", bias, 0, -1);
+    add_half("ffn_up", ".weight", weight, width, -2);
+    add_half("ffn_up", ".bias", bias, width, -1);
+    add("ffn_down" + which + ".weight", ours + "down_proj");
+    add("ffn_down" + which + ".bias", ours + "down_bias", /*exact=*/true);
+  }
+
+  TensorList& list_;
+  const GgufArchitecture& architecture_;
+  const DecoderOptions& options_;
+  const StateDict& tensors_;
+  std::string ours_;
+  std::string theirs_;
+};
+
+std::vector<GgufTensor> model_tensors(
+    const ModelFolder& model, const GgufArchitecture& architecture, GgufType type) {
   const auto tensors = model.tensors();
   const auto& options = model.options();
   TensorList list(type);
   list.add("token_embd.weight", tensors["embedding.weight"]);
+  if (options.rope_scaling == "llama3") {
+    list.add("rope_freqs.weight", llama3_divisors(options));
+  }
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
-    const auto ours = "layers." + std::to_string(layer) + ".";
-    const auto theirs = "blk." + std::to_string(layer) + ".";
-    list.add(theirs + "attn_norm.weight", tensors[ours + "attention_norm.weight"]);
-    add_attention(list, tensors, options, ours, theirs);
-    list.add(theirs + "ffn_norm.weight", tensors[ours + "feed_forward_norm.weight"]);
-    add_feed_forward(list, tensors, options, ours, theirs);
+    LayerExport part(list, architecture, options, tensors, layer);
+    part.add_norms();
+    part.add_attention();
+    if (is_moe_layer(options, layer)) {
+      part.add_experts();
+    } else {
+      part.add_dense();
+    }
   }
   list.add("output_norm.weight", tensors["final_norm.weight"]);
   if (!options.tie_embeddings) {
     list.add("output.weight", tensors["lm_head.weight"]);
+  } else if (architecture.head_required) {
+    list.add("output.weight", tensors["embedding.weight"]);
   }
   return list.take();
 }
@@ -167,13 +212,21 @@ void write_gguf_model(
     GgufType type,
     const std::optional<Tokenizer>& tokenizer) {
   const auto& options = model.options();
-  auto metadata = model_metadata(architecture_of(model), options, type);
-  if (tokenizer) {
-    for (auto& entry : gguf_tokenizer(*tokenizer, options.vocab_size)) {
+  const auto architecture = gguf_architecture(model.family(), options);
+  GgufMetadata metadata = {
+      {"general.architecture", architecture.name}, {"general.file_type", file_type(type)}};
+  const auto append = [&](GgufMetadata entries) {
+    for (auto& entry : entries) {
       metadata.push_back(std::move(entry));
     }
+  };
+  append(gguf_metadata(architecture, options));
+  if (tokenizer) {
+    append(gguf_tokenizer(*tokenizer, options.vocab_size));
+  } else {
+    metadata.emplace_back("tokenizer.ggml.model", std::string("no_vocab"));
   }
-  write_gguf(file, metadata, model_tensors(model, type));
+  write_gguf(file, metadata, model_tensors(model, architecture, type));
 }
 
 } // namespace moe

@@ -8,11 +8,12 @@
 
 namespace moe {
 
-/// Writes a model folder as one GGUF file that llama.cpp opens: architectures `qwen3` and
-/// `qwen3_moe`. Matrices are stored in `type`; norms and routers, and with q8_0 matrices whose
-/// rows are no whole blocks, in float32. Without a `tokenizer` the file has none.
+/// Writes a model folder as one GGUF file that llama.cpp opens, for the families of
+/// `gguf_families`. Matrices are stored in `type`; norms and routers, and with q8_0 matrices
+/// whose rows are no whole blocks, in float32. Without a `tokenizer` the file has none.
 ///
-/// Throws `Error` that names the architecture, or the option that llama.cpp's form of it lacks.
+/// Throws `Error` that names the architecture, or the options with which llama.cpp's form of it
+/// would compute something else.
 void write_gguf_model(
     const std::filesystem::path& file,
     const ModelFolder& model,

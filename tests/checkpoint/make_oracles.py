@@ -366,6 +366,7 @@ ARCHITECTURES: dict[str, Arch] = {
         V("bias-tied", "attention biases on all four projections; tied embeddings; explicit layer_types",
           attention_bias=True, tie_word_embeddings=True, sliding_window=4, n_shared_experts=2,
           layer_types=["sliding_attention", "full_attention", "sliding_attention"]),
+        V("all-heads", "as many key as query heads", num_key_value_heads=4),
     ),
     "exaone_moe": Arch(
         dict(GQA, intermediate_size=40, moe_intermediate_size=16, num_experts=8, num_experts_per_tok=3,

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "moe/checkpoint/huggingface/families_internal.h"
+#include "moe/decoder/option_differences.h"
 #include "moe/error.h"
 #include "moe/files/quote_internal.h"
 
@@ -80,57 +81,6 @@ std::string unsupported_reason(const std::string& model_type) {
   return " is not supported; known are ";
 }
 
-// A field of the options as text, for comparison and for messages.
-class FieldTexts {
- public:
-  explicit FieldTexts(const DecoderOptions& options) {
-    DecoderOptions::visit_fields(options, *this);
-  }
-
-  template <class Value>
-  void operator()(const char* name, const Value& value, const char*) {
-    std::ostringstream text;
-    append(text, value);
-    values_.emplace_back(name, text.str());
-  }
-
-  // "name (value)" of the fields that are different in the other one.
-  std::vector<std::string> different(const FieldTexts& other) const {
-    std::vector<std::string> names;
-    for (size_t i = 0; i < values_.size(); ++i) {
-      if (values_[i] != other.values_[i]) {
-        names.push_back(values_[i].first + " (" + values_[i].second + ")");
-      }
-    }
-    return names;
-  }
-
- private:
-  static void append(std::ostringstream& text, bool value) {
-    text << (value ? "true" : "false");
-  }
-  static void append(std::ostringstream& text, int64_t value) {
-    text << value;
-  }
-  // With the digits that survive a reciprocal and back.
-  static void append(std::ostringstream& text, double value) {
-    text.precision(12);
-    text << value;
-  }
-  static void append(std::ostringstream& text, const std::string& value) {
-    text << value;
-  }
-  template <class Item>
-  static void append(std::ostringstream& text, const std::vector<Item>& values) {
-    for (size_t i = 0; i < values.size(); ++i) {
-      text << (i > 0 ? " " : "");
-      append(text, values[i]);
-    }
-  }
-
-  std::vector<std::pair<std::string, std::string>> values_;
-};
-
 std::string config_text(
     const Family& family, const DecoderOptions& options, const ConfigExtras& extras) {
   OrderedJson config;
@@ -156,8 +106,7 @@ Attempt attempt(
     result.text = config_text(family, options, extras);
     const ReadConfig back = read_config(result.text, "config.json");
     result.form = back.form;
-    result.obstacles =
-        FieldTexts(canonical(options)).different(FieldTexts(canonical(back.options)));
+    result.obstacles = option_differences(options, back.options);
   } catch (const Error& error) {
     result.obstacles.emplace_back(error.what());
     result.comparable = false;
