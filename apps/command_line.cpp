@@ -272,6 +272,7 @@ std::vector<OptionGroup> training_groups() {
       {"data", "Data"},
       {"steps", "Training"},
       {"lr", "Optimizer"},
+      {"router_lr_ratio", "Routers and balance"},
       {"device", "Machine"},
       {"eval_every", "Evaluation, checkpoints and log"}};
 }

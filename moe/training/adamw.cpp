@@ -120,7 +120,8 @@ void step_rows(
       rows_of(slot.parameter, rows),
       rows_of(slot.exp_avg, rows),
       rows_of(slot.exp_avg_sq, rows),
-      slot.decays,
+      slot.lr_ratio,
+      slot.weight_decay,
       {}};
   const auto part_gradient = rows_of(gradient, rows);
   if (on_cpu_in_float32(part.parameter) && on_cpu_in_float32(part_gradient)) {
@@ -135,24 +136,34 @@ void step_rows(
 AdamW::AdamW(
     const std::vector<std::pair<std::string, torch::Tensor>>& parameters,
     const AdamWOptions& options,
-    const TrainableRows& trainable)
+    const TrainableRows& trainable,
+    const ParameterGroups& groups)
     : options_(options) {
   size_t found = 0;
+  size_t found_groups = 0;
   for (const auto& [name, parameter] : parameters) {
     const auto entry = trainable.find(name);
     const bool is_restricted = entry != trainable.end();
     found += is_restricted ? 1 : 0;
+    const auto group_entry = groups.find(name);
+    const bool has_group = group_entry != groups.end();
+    found_groups += has_group ? 1 : 0;
+    const auto group = has_group ? group_entry->second : ParameterGroup{};
     slots_.push_back(
         {name,
          parameter,
          zeros_for(parameter),
          zeros_for(parameter),
-         is_decayed(name, parameter),
+         group.lr_ratio,
+         is_decayed(name, parameter) ? options.weight_decay * group.weight_decay_ratio : 0.0,
          is_restricted ? entry->second : all_rows(parameter)});
     check_rows(name, parameter, slots_.back().rows);
   }
   check(
       found == trainable.size(), "optimizer: rows are given of a parameter that is not there");
+  check(
+      found_groups == groups.size(),
+      "optimizer: a group is given of a parameter that is not there");
 }
 
 double AdamW::gradient_norm() const {
@@ -177,7 +188,7 @@ void AdamW::step(double lr, double gradient_scale) {
   constants.beta2 = static_cast<float>(options_.beta2);
   constants.epsilon = static_cast<float>(options_.epsilon);
   constants.gradient_scale = static_cast<float>(gradient_scale);
-  constants.step_size = static_cast<float>(lr / (1.0 - std::pow(options_.beta1, count)));
+  const double correction1 = 1.0 - std::pow(options_.beta1, count);
   constants.inverse_sqrt_correction2 =
       static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options_.beta2, count)));
   for (auto& slot : slots_) {
@@ -185,7 +196,9 @@ void AdamW::step(double lr, double gradient_scale) {
     if (!gradient.defined()) {
       continue;
     }
-    constants.keep = static_cast<float>(slot.decays ? 1.0 - lr * options_.weight_decay : 1.0);
+    const double slot_lr = lr * slot.lr_ratio;
+    constants.step_size = static_cast<float>(slot_lr / correction1);
+    constants.keep = static_cast<float>(1.0 - slot_lr * slot.weight_decay);
     for (const auto& rows : slot.rows) {
       step_rows(slot, gradient, rows, constants);
     }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "moe/training/parameter_groups.h"
 #include "moe/training/trainable_rows.h"
 
 namespace moe {
@@ -37,15 +38,18 @@ class AdamW {
     torch::Tensor parameter;
     torch::Tensor exp_avg;
     torch::Tensor exp_avg_sq;
-    bool decays = true;
+    double lr_ratio = 1.0;      ///< of the learning rate of each step
+    double weight_decay = 0.0;  ///< 0 for norms and biases
     std::vector<RowRange> rows; ///< that learn
   };
 
-  /// Throws `Error` for rows that a parameter does not have, or of one that there is not.
+  /// Throws `Error` for rows that a parameter does not have, or for rows or a group of one
+  /// that there is not.
   AdamW(
       const std::vector<std::pair<std::string, torch::Tensor>>& parameters,
       const AdamWOptions& options,
-      const TrainableRows& trainable = {});
+      const TrainableRows& trainable = {},
+      const ParameterGroups& groups = {});
 
   /// Euclidean norm of all gradients together; parameters without one count 0. The same bits
   /// for any number of threads on the CPU.

@@ -67,6 +67,9 @@ std::string metrics_line(const StepMetrics& metrics) {
   line["tokens"] = metrics.tokens;
   set_if_known(line, "load_balancing_loss", metrics.load_balancing_loss);
   set_if_known(line, "router_z_loss", metrics.router_z_loss);
+  for (const auto& [name, value] : metrics.routing_losses) {
+    line[name] = value;
+  }
   line["moe"] = Json::array();
   for (const LayerRouting& layer : metrics.moe) {
     line["moe"].push_back(Json{

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "moe/evaluation/routing_statistics.h"
@@ -25,6 +26,8 @@ struct StepMetrics {
   int64_t tokens = 0;
   std::optional<double> load_balancing_loss;
   std::optional<double> router_z_loss;
+  /// The other routing losses that the run has, by name.
+  std::vector<std::pair<std::string, double>> routing_losses;
   /// On evaluation steps.
   std::optional<double> val_loss;
   /// One per MoE layer.

@@ -169,6 +169,9 @@ std::vector<Scalar> metrics_scalars(const StepMetrics& metrics) {
   if (metrics.router_z_loss) {
     scalars.emplace_back("train/router_z_loss", *metrics.router_z_loss);
   }
+  for (const auto& [name, value] : metrics.routing_losses) {
+    scalars.emplace_back("train/" + name, value);
+  }
   if (metrics.val_loss) {
     scalars.emplace_back("val/loss", *metrics.val_loss);
   }

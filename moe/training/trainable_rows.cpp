@@ -40,28 +40,6 @@ bool is_expert_stack(std::string_view name) {
          name.find('.', block + kBlock.size()) == std::string_view::npos;
 }
 
-bool is_of_part(std::string_view name, std::string_view part) {
-  if (part == "embedding") {
-    return name.starts_with("embedding.");
-  }
-  if (part == "head") {
-    return name.starts_with("lm_head.") || name == "head_bias";
-  }
-  if (part == "norms") {
-    return contains_text(name, "norm.");
-  }
-  if (part == "experts") {
-    return is_expert_stack(name);
-  }
-  if (part == "router") {
-    return contains_text(name, ".moe.router.");
-  }
-  if (part == "shared_expert") {
-    return contains_text(name, ".moe.shared_expert");
-  }
-  return contains_text(name, part == "attention" ? ".attention." : ".feed_forward.");
-}
-
 /// `PART` or `PART=ROW,ROW`.
 struct PartRows {
   std::string part;
@@ -150,6 +128,28 @@ std::vector<RowRange> ranges_of(const std::vector<bool>& flags) {
 }
 
 } // namespace
+
+bool is_of_part(std::string_view name, std::string_view part) {
+  if (part == "embedding") {
+    return name.starts_with("embedding.");
+  }
+  if (part == "head") {
+    return name.starts_with("lm_head.") || name == "head_bias";
+  }
+  if (part == "norms") {
+    return contains_text(name, "norm.");
+  }
+  if (part == "experts") {
+    return is_expert_stack(name);
+  }
+  if (part == "router") {
+    return contains_text(name, ".moe.router.");
+  }
+  if (part == "shared_expert") {
+    return contains_text(name, ".moe.shared_expert");
+  }
+  return contains_text(name, part == "attention" ? ".attention." : ".feed_forward.");
+}
 
 TrainableRows trainable_rows(
     const std::vector<ParameterRows>& parameters,

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace moe {
@@ -25,6 +26,9 @@ struct ParameterRows {
   std::string name;
   int64_t rows = 0;
 };
+
+/// Whether a parameter of a `DecoderLM` belongs to a part, named as below.
+bool is_of_part(std::string_view name, std::string_view part);
 
 /// What remains to be trained of a `DecoderLM`'s parameters: the parts in `only` (all if that
 /// is empty) without those in `freeze`. A part is `embedding`, `head`, `attention`, `norms`,

@@ -9,8 +9,9 @@
 #include "moe/error.h"
 #include "moe/training/autocast_guard.h"
 #include "moe/training/compute_dtype.h"
-#include "moe/training/losses.h"
+#include "moe/training/parameter_groups.h"
 #include "moe/training/schedule.h"
+#include "moe/training/selection_bias.h"
 
 namespace moe {
 namespace {
@@ -35,17 +36,6 @@ TrainableRows trainable_rows_of(const DecoderLM& model, const TrainerOptions& op
     parameters.push_back({entry.key(), entry.value().size(0)});
   }
   return trainable_rows(parameters, options.freeze, options.only);
-}
-
-/// Padding has no part in the routing losses and counts.
-void leave_padding_out(const torch::Tensor& token_mask, std::vector<Routing>& layers) {
-  if (!token_mask.defined()) {
-    return;
-  }
-  const auto positions = token_mask.flatten().nonzero().squeeze(1); // [N]
-  for (auto& routing : layers) {
-    routing = select_tokens(routing, positions);
-  }
 }
 
 double tokens_that_count(const std::vector<Batch>& batches) {
@@ -77,13 +67,7 @@ void copy_moment(torch::Tensor destination, const StateDict& saved, const std::s
 /// What a step adds up over its batches.
 struct Trainer::Sums {
   torch::Tensor loss;
-  torch::Tensor load_balancing_loss;
-  torch::Tensor router_z_loss;
-  std::vector<torch::Tensor> counts; // per MoE layer: [E]
-
-  static void add(torch::Tensor& sum, const torch::Tensor& value) {
-    sum = sum.defined() ? sum + value.detach() : value.detach();
-  }
+  RoutingSums routing;
 };
 
 Trainer::Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& options)
@@ -91,39 +75,68 @@ Trainer::Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& optio
       data_(std::move(data)),
       options_(options),
       device_(find_device(options.device)),
+      routing_objective_(options, model_->options),
+      trainable_(trainable_rows_of(model_, options)),
       optimizer_(
           model_->named_parameters().pairs(),
           optimizer_options(options),
-          trainable_rows_of(model_, options)) {
+          trainable_,
+          parameter_groups(model_->named_parameters().keys(), options)) {
   validate(options_);
   data_.check_sequence_length(options_.sequence_length);
   model_->train();
   model_->recompute = options_.recompute;
 }
 
+RoutedBatch Trainer::routed(const Batch& batch, std::vector<Routing> routing) const {
+  return {std::move(routing), batch.token_mask, batch.inputs.size(0)};
+}
+
+void Trainer::look_ahead(const Batch& batch, Sums& sums) {
+  const torch::NoGradGuard no_grad;
+  const AutocastGuard autocast(device_.type(), find_dtype(resolve_dtype(options_.dtype)));
+  auto output = model_->forward(batch.inputs, batch.documents);
+  if (!output.routing.empty()) {
+    routing_objective_.look_ahead(routed(batch, std::move(output.routing)), sums.routing);
+  }
+}
+
 void Trainer::accumulate(const Batch& batch, double normalizer, Sums& sums) {
   const AutocastGuard autocast(device_.type(), find_dtype(resolve_dtype(options_.dtype)));
   auto output = model_->forward(batch.inputs, batch.documents);
-  leave_padding_out(batch.token_mask, output.routing);
   const auto head = model_->head_operands(output.hidden);
   const auto loss =
       next_token_loss(head.rows, head.weight, batch.targets, batch.loss_mask, normalizer);
+  sums.loss = sums.loss.defined() ? sums.loss + loss.detach() : loss.detach();
   auto objective = loss;
-  Sums::add(sums.loss, loss);
   if (!output.routing.empty()) {
-    const double share = 1.0 / static_cast<double>(options_.accumulation_steps);
-    const auto balance = load_balancing_loss(output.routing) * share;
-    const auto z = router_z_loss(output.routing) * share;
-    objective =
-        objective + balance * options_.load_balancing_weight + z * options_.router_z_weight;
-    Sums::add(sums.load_balancing_loss, balance);
-    Sums::add(sums.router_z_loss, z);
-    sums.counts.resize(output.routing.size());
-    for (size_t i = 0; i < output.routing.size(); ++i) {
-      Sums::add(sums.counts[i], expert_counts(output.routing[i]));
-    }
+    objective = objective +
+                routing_objective_.loss(routed(batch, std::move(output.routing)), sums.routing);
   }
   objective.backward();
+}
+
+void Trainer::update_selection_biases(const std::vector<torch::Tensor>& counts) {
+  const SelectionBiasRule rule = {
+      .rate = options_.selection_bias_rate,
+      .proportional = options_.selection_bias_update == "proportional",
+      .centered = options_.selection_bias_centered};
+  const auto layers = moe_layers(model_->options);
+  for (size_t i = 0; i < counts.size(); ++i) {
+    const auto& router = model_->layers->at<DecoderBlockImpl>(layers[i]).moe->router;
+    if (!router->selection_bias.defined()) {
+      continue;
+    }
+    // What does not learn keeps its bias, too.
+    const auto rows =
+        trainable_.find("layers." + std::to_string(layers[i]) + ".moe.router.weight");
+    update_selection_bias(
+        router->selection_bias,
+        counts[i],
+        rule,
+        rows != trainable_.end() ? rows->second
+                                 : std::vector<RowRange>{{0, counts[i].size(0)}});
+  }
 }
 
 bool Trainer::is_finite_or_fail(const char* what, double value) const {
@@ -153,6 +166,11 @@ StepMetrics Trainer::step() {
   const double normalizer = tokens_that_count(batches);
   Sums sums;
   for (const auto& batch : batches) {
+    if (routing_objective_.looks_ahead()) {
+      look_ahead(batch, sums);
+    }
+  }
+  for (const auto& batch : batches) {
     accumulate(batch, normalizer, sums);
   }
   StepMetrics metrics;
@@ -165,6 +183,7 @@ StepMetrics Trainer::step() {
     const bool clip =
         options_.max_grad_norm > 0.0 && metrics.grad_norm > options_.max_grad_norm;
     optimizer_.step(metrics.lr, clip ? options_.max_grad_norm / metrics.grad_norm : 1.0);
+    update_selection_biases(sums.routing.counts);
   } else {
     ++steps_skipped_;
   }
@@ -174,13 +193,10 @@ StepMetrics Trainer::step() {
       options_.accumulation_steps * options_.batch_size * options_.sequence_length;
   tokens_ += step_tokens;
   metrics.tokens = tokens_;
-  if (sums.load_balancing_loss.defined()) {
-    metrics.load_balancing_loss = sums.load_balancing_loss.item<double>();
-    metrics.router_z_loss = sums.router_z_loss.item<double>();
-    const auto layers = moe_layers(model_->options);
-    for (size_t i = 0; i < layers.size(); ++i) {
-      metrics.moe.push_back(layer_routing(layers[i], counts_on_host(sums.counts[i])));
-    }
+  sums.routing.report(metrics);
+  const auto layers = moe_layers(model_->options);
+  for (size_t i = 0; i < sums.routing.counts.size(); ++i) {
+    metrics.moe.push_back(layer_routing(layers[i], counts_on_host(sums.routing.counts[i])));
   }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   metrics.tokens_per_s = static_cast<double>(step_tokens) / elapsed.count();

@@ -8,6 +8,7 @@
 #include "moe/decoder/decoder_lm.h"
 #include "moe/training/adamw.h"
 #include "moe/training/metrics.h"
+#include "moe/training/routing_objective.h"
 #include "moe/training/trainer_options.h"
 
 namespace moe {
@@ -33,10 +34,11 @@ class Trainer {
   ///
   /// 1. forward and backward over `accumulation_steps` batches; the loss is the mean
   /// cross-entropy
-  ///    plus the weighted load balancing and z losses;
+  ///    plus the routing losses that have a weight;
   /// 2. gradient norm; a loss or norm that is not finite throws `Error`, or skips the update if
   ///    `on_nonfinite` is `skip`;
-  /// 3. clipping and the AdamW update at the learning rate of this step.
+  /// 3. clipping and the AdamW update at the learning rate of this step, and that of the
+  ///    routers' selection biases, if there are any.
   StepMetrics step();
 
   int64_t steps_done() const {
@@ -58,13 +60,18 @@ class Trainer {
 
  private:
   struct Sums;
+  RoutedBatch routed(const Batch& batch, std::vector<Routing> routing) const;
+  void look_ahead(const Batch& batch, Sums& sums);
   void accumulate(const Batch& batch, double normalizer, Sums& sums);
+  void update_selection_biases(const std::vector<torch::Tensor>& counts);
   bool is_finite_or_fail(const char* what, double value) const;
 
   DecoderLM model_;
   TokenDataset data_;
   TrainerOptions options_;
   torch::Device device_;
+  RoutingObjective routing_objective_;
+  TrainableRows trainable_;
   AdamW optimizer_;
   int64_t steps_done_ = 0;
   int64_t steps_skipped_ = 0;

@@ -89,9 +89,25 @@ void check_learning(const TrainerOptions& options) {
       options.beta2 >= 0.0 && options.beta2 < 1.0, "beta2", options.beta2, "0 to below 1");
   check_number_above_zero("epsilon", options.epsilon);
   check_number_not_negative("max_grad_norm", options.max_grad_norm);
-  check_number_not_negative("load_balancing_weight", options.load_balancing_weight);
-  check_number_not_negative("router_z_weight", options.router_z_weight);
   check_one_of({"stop", "skip"}, "on_nonfinite", options.on_nonfinite);
+}
+
+void check_routing(const TrainerOptions& options) {
+  check_number_not_negative("router_lr_ratio", options.router_lr_ratio);
+  check_number_not_negative("router_weight_decay_ratio", options.router_weight_decay_ratio);
+  check_number_not_negative("load_balancing_weight", options.load_balancing_weight);
+  check_number_not_negative("global_balancing_weight", options.global_balancing_weight);
+  check_number_not_negative("sequence_balancing_weight", options.sequence_balancing_weight);
+  check_number_not_negative("pooled_balancing_weight", options.pooled_balancing_weight);
+  check_number_not_negative("device_balancing_weight", options.device_balancing_weight);
+  check_number_not_negative(
+      "communication_balancing_weight", options.communication_balancing_weight);
+  check_at_least(0, "balancing_devices", options.balancing_devices);
+  check_number_not_negative("importance_weight", options.importance_weight);
+  check_number_not_negative("router_z_weight", options.router_z_weight);
+  check_number_not_negative("selection_bias_rate", options.selection_bias_rate);
+  check_one_of(
+      {"sign", "proportional"}, "selection_bias_update", options.selection_bias_update);
 }
 
 } // namespace
@@ -103,6 +119,7 @@ void validate(const TrainerOptions& options) {
   check_tokenizer(options.tokenizer);
   check_sizes(options);
   check_learning(options);
+  check_routing(options);
   check_one_of({"cpu", "cuda"}, "device", options.device);
   check_one_of({"auto", "float32", "bfloat16"}, "dtype", options.dtype);
   check_option(

@@ -38,9 +38,22 @@ struct TrainerOptions {
   double beta2 = 0.95;
   double epsilon = 1e-8;
   double max_grad_norm = 1.0;
-  double load_balancing_weight = 0.01;
-  double router_z_weight = 0.001;
   std::string on_nonfinite = "stop";
+
+  double router_lr_ratio = 1.0;
+  double router_weight_decay_ratio = 1.0;
+  double load_balancing_weight = 0.01;
+  double global_balancing_weight = 0.0;
+  double sequence_balancing_weight = 0.0;
+  double pooled_balancing_weight = 0.0;
+  double device_balancing_weight = 0.0;
+  double communication_balancing_weight = 0.0;
+  int64_t balancing_devices = 0;
+  double importance_weight = 0.0;
+  double router_z_weight = 0.001;
+  double selection_bias_rate = 0.001;
+  std::string selection_bias_update = "sign";
+  bool selection_bias_centered = false;
 
   std::string device = "cpu";
   std::string dtype = "auto";
@@ -122,14 +135,69 @@ struct TrainerOptions {
         options.max_grad_norm,
         "Gradients are scaled down to this global norm; 0 for never.");
     visit(
-        "load_balancing_weight",
-        options.load_balancing_weight,
-        "Weight of the load balancing loss (1 at perfect balance).");
-    visit("router_z_weight", options.router_z_weight, "Weight of the router z-loss.");
-    visit(
         "on_nonfinite",
         options.on_nonfinite,
         "What to do when the loss or its gradient is not finite: stop or skip the step.");
+    visit(
+        "router_lr_ratio",
+        options.router_lr_ratio,
+        "Learning rate of the routers as a multiple of lr.");
+    visit(
+        "router_weight_decay_ratio",
+        options.router_weight_decay_ratio,
+        "Weight decay of the routers as a multiple of weight_decay.");
+    visit(
+        "load_balancing_weight",
+        options.load_balancing_weight,
+        "Weight of the load balancing loss of each layer and forward pass, averaged (1 at "
+        "perfect balance).");
+    visit(
+        "global_balancing_weight",
+        options.global_balancing_weight,
+        "Weight of the same loss over all forward passes of a step together (1 at perfect "
+        "balance); with accumulation_steps above 1, each of them is done once more to count.");
+    visit(
+        "sequence_balancing_weight",
+        options.sequence_balancing_weight,
+        "Weight of the same loss within each sequence (1 at perfect balance).");
+    visit(
+        "pooled_balancing_weight",
+        options.pooled_balancing_weight,
+        "Weight of the same loss over all layers together, as Hugging Face computes it "
+        "(experts_per_token at perfect balance).");
+    visit(
+        "device_balancing_weight",
+        options.device_balancing_weight,
+        "Weight of the balance between devices, that is groups of neighbouring experts (1 at "
+        "perfect balance).");
+    visit(
+        "communication_balancing_weight",
+        options.communication_balancing_weight,
+        "Weight of the balance of the tokens sent to each device (1 at perfect balance).");
+    visit(
+        "balancing_devices",
+        options.balancing_devices,
+        "Devices to balance, a divisor of num_experts; 0 means router_groups.");
+    visit(
+        "importance_weight",
+        options.importance_weight,
+        "Weight of the squared coefficient of variation of the experts' summed weights (0 at "
+        "perfect balance).");
+    visit("router_z_weight", options.router_z_weight, "Weight of the router z-loss.");
+    visit(
+        "selection_bias_rate",
+        options.selection_bias_rate,
+        "How far each step moves the selection bias of experts towards an even load, in models "
+        "with router_selection_bias; 0 keeps it.");
+    visit(
+        "selection_bias_update",
+        options.selection_bias_update,
+        "sign moves each bias by the whole rate, proportional by the rate times the distance "
+        "from the mean load as a share of it.");
+    visit(
+        "selection_bias_centered",
+        options.selection_bias_centered,
+        "Take the mean off each change of the selection bias.");
     visit("device", options.device, "cpu or cuda.");
     visit(
         "dtype",

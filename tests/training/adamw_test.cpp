@@ -47,6 +47,34 @@ TEST_CASE("AdamW: equals LibTorch's, with decay on matrices only", "[training]")
   }
 }
 
+TEST_CASE("AdamW: parameter groups learn by their own rate and decay", "[training]") {
+  torch::manual_seed(4);
+  const auto router = parameter({4, 6});
+  const auto expert = parameter({6, 3});
+  const auto router_copy = router.detach().clone().requires_grad_();
+  const auto expert_copy = expert.detach().clone().requires_grad_();
+  AdamW optimizer(
+      {{"router", router}, {"expert", expert}},
+      {.weight_decay = 0.1},
+      /*trainable=*/{},
+      {{"router", {.lr_ratio = 0.25, .weight_decay_ratio = 3.0}}});
+  AdamW router_alone({{"router", router_copy}}, {.weight_decay = 0.3});
+  AdamW expert_alone({{"expert", expert_copy}}, {.weight_decay = 0.1});
+  for (int i = 0; i < 3; ++i) {
+    router.mutable_grad() = torch::randn_like(router);
+    expert.mutable_grad() = torch::randn_like(expert);
+    router_copy.mutable_grad() = router.grad();
+    expert_copy.mutable_grad() = expert.grad();
+    optimizer.step(1e-2);
+    router_alone.step(0.25e-2);
+    expert_alone.step(1e-2);
+  }
+  CHECK_THAT(router, AllClose(router_copy, 1e-6));
+  CHECK_THAT(expert, SameBits(expert_copy));
+  CHECK_THROWS_WITH(
+      AdamW({{"router", router}}, {}, {}, {{"other", {}}}), ContainsSubstring("not there"));
+}
+
 TEST_CASE("AdamW: the kernel equals the tensor operations", "[training]") {
   torch::manual_seed(1);
   const auto fast = parameter({1000, 77});

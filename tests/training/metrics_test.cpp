@@ -51,12 +51,13 @@ TEST_CASE("metrics: what is known of some steps only is left out of others", "[t
   metrics.val_loss = 3.5;
   metrics.load_balancing_loss = 1.25;
   metrics.router_z_loss = 0.5;
+  metrics.routing_losses = {{"importance_loss", 0.25}};
   metrics.loss = std::numeric_limits<double>::quiet_NaN();
   CHECK(
       metrics_line(metrics) ==
       R"({"step":1,"loss":null,"val_loss":3.5,"lr":0.0006,"grad_norm":0.84,)"
       R"("tokens_per_s":5123.0,"tokens":2048,"load_balancing_loss":1.25,"router_z_loss":0.5,)"
-      R"("moe":[]})"
+      R"("importance_loss":0.25,"moe":[]})"
       "\n");
 }
 

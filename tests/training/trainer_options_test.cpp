@@ -47,7 +47,12 @@ TEST_CASE("TrainerOptions: impossible numbers are named with the allowed ones", 
     CHECK_THAT(refusal(field, int64_t{0}), ContainsSubstring("at least 1"));
   }
   for (const auto field :
-       {&O::seed, &O::warmup_steps, &O::decay_steps, &O::eval_every, &O::checkpoint_every}) {
+       {&O::seed,
+        &O::warmup_steps,
+        &O::decay_steps,
+        &O::balancing_devices,
+        &O::eval_every,
+        &O::checkpoint_every}) {
     CHECK_THAT(refusal(field, int64_t{-1}), ContainsSubstring("at least 0"));
     CHECK(refusal(field, int64_t{0}).empty());
   }
@@ -59,8 +64,17 @@ TEST_CASE("TrainerOptions: impossible numbers are named with the allowed ones", 
         &O::beta2,
         &O::epsilon,
         &O::max_grad_norm,
+        &O::router_lr_ratio,
+        &O::router_weight_decay_ratio,
         &O::load_balancing_weight,
-        &O::router_z_weight}) {
+        &O::global_balancing_weight,
+        &O::sequence_balancing_weight,
+        &O::pooled_balancing_weight,
+        &O::device_balancing_weight,
+        &O::communication_balancing_weight,
+        &O::importance_weight,
+        &O::router_z_weight,
+        &O::selection_bias_rate}) {
     for (const double value : {-0.5, infinity, nan_value}) {
       CHECK_THAT(refusal(field, value), ContainsSubstring("is not possible"));
     }
@@ -84,6 +98,9 @@ TEST_CASE("TrainerOptions: unknown words are named with the known ones", "[train
   CHECK(
       refusal(&O::on_nonfinite, std::string("")) ==
       "on_nonfinite: '' is not possible; stop or skip");
+  CHECK(
+      refusal(&O::selection_bias_update, std::string("linear")) ==
+      "selection_bias_update: 'linear' is not possible; sign or proportional");
 }
 
 TEST_CASE("TrainerOptions: data, mixture and tokenizer have their forms", "[training]") {

@@ -5,48 +5,13 @@
 #include <cmath>
 #include <limits>
 
-#include "tests/support/temporary_folder.h"
 #include "tests/support/tensor_matchers.h"
-#include "tests/support/tiny_data.h"
-#include "tests/support/tiny_decoder.h"
+#include "tests/support/tiny_training.h"
 
 using namespace moe;
 using namespace moe::testing;
 
 namespace {
-
-TrainerOptions quick_options() {
-  TrainerOptions options;
-  options.steps = 30;
-  options.batch_size = 4;
-  options.sequence_length = 16;
-  options.warmup_steps = 3;
-  options.lr = 1e-2;
-  return options;
-}
-
-DecoderOptions learning_decoder() {
-  auto options = tiny_decoder();
-  options.initializer_range = 0.02;
-  options.dense_layers.clear();
-  return options;
-}
-
-struct Setup {
-  TemporaryFolder folder;
-
-  TokenDataset dataset(int32_t period = 7) const {
-    return TokenDataset(
-        {{"text", token_file(folder.path() / "text.tokens", repeating_ids(2000, period), 23)}},
-        {},
-        /*seed=*/0);
-  }
-
-  Trainer trainer(const DecoderOptions& model, const TrainerOptions& options) const {
-    torch::manual_seed(options.seed);
-    return Trainer(DecoderLM(model), dataset(), options);
-  }
-};
 
 double largest_violation(const StepMetrics& metrics) {
   double largest = 0.0;
@@ -59,7 +24,7 @@ double largest_violation(const StepMetrics& metrics) {
 } // namespace
 
 TEST_CASE("Trainer: learns a repeated pattern", "[training]") {
-  const Setup setup;
+  const TrainingSetup setup;
   auto options = quick_options();
   options.steps = 60;
   auto trainer = setup.trainer(learning_decoder(), options);
@@ -77,7 +42,7 @@ TEST_CASE("Trainer: learns a repeated pattern", "[training]") {
 }
 
 TEST_CASE("Trainer: the balance loss evens out the experts", "[training]") {
-  const Setup setup;
+  const TrainingSetup setup;
   const auto final_violation = [&](double weight) {
     auto options = quick_options();
     options.steps = 80;
@@ -106,7 +71,7 @@ TEST_CASE("Trainer: the balance loss evens out the experts", "[training]") {
 }
 
 TEST_CASE("Trainer: accumulation gives the gradient of the whole batch", "[training]") {
-  const Setup setup;
+  const TrainingSetup setup;
   auto whole = quick_options();
   whole.batch_size = 4;
   whole.load_balancing_weight = 0.0;
@@ -126,7 +91,7 @@ TEST_CASE("Trainer: accumulation gives the gradient of the whole batch", "[train
 }
 
 TEST_CASE("Trainer: restored, it goes on bit for bit", "[training]") {
-  const Setup setup;
+  const TrainingSetup setup;
   const auto options = quick_options();
   auto whole = setup.trainer(learning_decoder(), options);
   auto first = setup.trainer(learning_decoder(), options);
@@ -156,7 +121,7 @@ TEST_CASE("Trainer: restored, it goes on bit for bit", "[training]") {
 }
 
 TEST_CASE("Trainer: a loss that is not finite stops or skips, as told", "[training]") {
-  const Setup setup;
+  const TrainingSetup setup;
   auto options = quick_options();
   const auto poisoned = [&](const TrainerOptions& given) {
     auto trainer = setup.trainer(learning_decoder(), given);
@@ -181,7 +146,7 @@ TEST_CASE("Trainer: a loss that is not finite stops or skips, as told", "[traini
 }
 
 TEST_CASE("Trainer: gradients are clipped to the norm asked for", "[training]") {
-  const Setup setup;
+  const TrainingSetup setup;
   auto options = quick_options();
   options.warmup_steps = 0;
   options.weight_decay = 0.0;
@@ -201,7 +166,7 @@ TEST_CASE("Trainer: gradients are clipped to the norm asked for", "[training]") 
 }
 
 TEST_CASE("Trainer: computes in bfloat16 with float32 weights", "[training]") {
-  const Setup setup;
+  const TrainingSetup setup;
   auto options = quick_options();
   options.dtype = "bfloat16";
   options.steps = 3;
@@ -217,7 +182,7 @@ TEST_CASE("Trainer: computes in bfloat16 with float32 weights", "[training]") {
 }
 
 TEST_CASE("Trainer: impossible requests are named", "[training]") {
-  const Setup setup;
+  const TrainingSetup setup;
   auto options = quick_options();
   SECTION("a device that is not there") {
     if (torch::cuda::is_available()) {
@@ -234,7 +199,7 @@ TEST_CASE("Trainer: impossible requests are named", "[training]") {
 }
 
 TEST_CASE("Trainer: one step changes exactly what may learn", "[training]") {
-  const Setup setup;
+  const TrainingSetup setup;
   const auto changed_by = [&](std::vector<std::string> freeze, std::vector<std::string> only) {
     auto options = quick_options();
     options.freeze = std::move(freeze);
@@ -277,19 +242,6 @@ TEST_CASE("Trainer: one step changes exactly what may learn", "[training]") {
 
 TEST_CASE("Trainer: padding has no part in routing", "[training]") {
   const TemporaryFolder folder;
-  const auto tokens = [&](int64_t conversations) {
-    const auto path = (folder.path() / std::to_string(conversations)).string();
-    TokenFileWriter writer(path, 23, "test", 22);
-    TokenFileWriter replies(path + ".replies", 2, "replies", 0);
-    for (int64_t i = 0; i < conversations; ++i) {
-      writer.add(repeating_ids(5, 5), 5);
-      replies.add(std::vector<int32_t>{0, 0, 1, 1, 1}, 3);
-    }
-    writer.finish();
-    replies.finish();
-    return TokenDomain{
-        "chat", TokenFile(path, 23, "test"), TokenFile(path + ".replies", 2, "replies")};
-  };
   auto options = quick_options();
   options.batch_size = 1;
   const auto step = [&](const TokenDomain& domain, int64_t length) {
@@ -300,8 +252,8 @@ TEST_CASE("Trainer: padding has no part in routing", "[training]") {
     return trainer.step();
   };
   // A row that the conversation fills, and a row of which it is a third.
-  const auto full = step(tokens(1), 5);
-  const auto padded = step(tokens(1), 15);
+  const auto full = step(conversations(folder.path(), 1), 5);
+  const auto padded = step(conversations(folder.path(), 1), 15);
   CHECK_THAT(padded.loss, WithinRel(full.loss, 1e-5));
   CHECK_THAT(
       padded.load_balancing_loss.value(), WithinRel(full.load_balancing_loss.value(), 1e-5));
@@ -309,7 +261,7 @@ TEST_CASE("Trainer: padding has no part in routing", "[training]") {
   CHECK_THAT(padded.grad_norm, WithinRel(full.grad_norm, 1e-4));
   CHECK(padded.moe[0].load == full.moe[0].load);
   // Three equal conversations in one row do not see each other.
-  const auto packed = step(tokens(3), 15);
+  const auto packed = step(conversations(folder.path(), 3), 15);
   CHECK_THAT(packed.loss, WithinRel(full.loss, 1e-5));
   CHECK_THAT(packed.grad_norm, WithinRel(full.grad_norm, 1e-4));
 }
