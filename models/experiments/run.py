@@ -16,6 +16,8 @@ EXPERIMENTS = [
     "sparse_or_dense",
     "number_of_experts",
     "granularity",
+    "balance",
+    "other_data",
 ]
 
 
