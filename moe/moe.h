@@ -8,6 +8,7 @@
 #include "moe/data/tokenizer/tokenizer.h"
 #include "moe/decoder/decoder_lm.h"
 #include "moe/decoder/next_token_loss.h"
+#include "moe/decoder/router_presets.h"
 #include "moe/evaluation/evaluator.h"
 #include "moe/evaluation/routing_statistics.h"
 #include "moe/generation/generator.h"

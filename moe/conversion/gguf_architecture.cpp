@@ -26,6 +26,11 @@ DecoderOptions said_by_all(const DecoderOptions& options) {
   said.expert_dim = options.expert_dim;
   said.dense_dim = options.dense_dim;
   said.initializer_range = options.initializer_range;
+  // Of training only.
+  said.router_jitter = options.router_jitter;
+  said.capacity_factor = options.capacity_factor;
+  said.capacity_drop = options.capacity_drop;
+  said.router_sees_future = options.router_sees_future;
   said.qk_norm = false;
   return said;
 }

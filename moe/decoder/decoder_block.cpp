@@ -72,57 +72,31 @@ LatentAttentionOptions latent_attention_options(const DecoderOptions& options, i
       .output_initializer_range(residual_range(options));
 }
 
-RouterSelection router_selection(const std::string& name) {
-  return name == "groups_by_max"    ? RouterSelection::groups_by_max
-         : name == "groups_by_top2" ? RouterSelection::groups_by_top2
-                                    : RouterSelection::top_k;
-}
-
-TopKRouterOptions router_options(const DecoderOptions& options) {
+TopKRouterOptions router_options(const DecoderOptions& options, int64_t layer) {
   return TopKRouterOptions(options.model_dim, options.num_experts)
       .experts_per_token(options.experts_per_token)
+      .gate(router_gate_from_name(options.router_gate))
+      .cosine_dim(options.router_cosine_dim)
+      .cosine_temperature(options.router_cosine_temperature)
       .bias(options.router_bias)
       .logit_cap(options.router_logit_cap)
-      .score(options.router_score == "sigmoid" ? RouterScore::sigmoid : RouterScore::softmax)
-      .selection(router_selection(options.router_selection))
+      .jitter(options.router_jitter)
+      .noise(router_noise_from_name(options.router_noise))
+      .score(router_score_from_name(options.router_score))
+      .selection(router_selection_from_name(options.router_selection))
       .has_selection_bias(options.router_selection_bias)
       .num_groups(options.router_groups)
       .groups_kept(options.router_groups_kept)
-      .weighting(
-          options.router_weighting == "sparsemixer" ? RouterWeighting::sparsemixer
-                                                    : RouterWeighting::scores)
+      .hash_seed(layer)
+      .weighting(router_weighting_from_name(options.router_weighting))
       .normalize_weights(options.normalize_weights)
       .normalize_power(options.normalize_power)
       .normalize_minimum(options.normalize_minimum)
       .routed_scaling_factor(options.routed_scaling_factor)
       .sparsemixer_jitter(options.sparsemixer_jitter)
+      .capacity_factor(options.capacity_factor)
+      .capacity_drop(capacity_drop_from_name(options.capacity_drop))
       .initializer_range(options.initializer_range);
-}
-
-SparseMoEBlockOptions moe_options(const DecoderOptions& options) {
-  auto result = SparseMoEBlockOptions(options.model_dim, options.num_experts)
-                    .experts_per_token(options.experts_per_token)
-                    .expert_dim(options.expert_dim)
-                    .activation(activation_from_name(options.activation))
-                    .gated(options.gated)
-                    .bias(options.expert_bias)
-                    .activation_limit(options.activation_limit)
-                    .activation_sigmoid_scale(options.activation_sigmoid_scale)
-                    .activation_offset(options.activation_offset)
-                    .shared_expert_dim(options.shared_expert_dim)
-                    .shared_expert_gate(options.shared_expert_gate)
-                    .shared_expert_bias(options.feed_forward_bias)
-                    .normalize_weights(options.normalize_weights)
-                    .routed_scaling_factor(options.routed_scaling_factor)
-                    .router(router_options(options))
-                    .weights_on_input(options.weights_on_input)
-                    .output_multiplier(options.moe_output_multiplier)
-                    .initializer_range(options.initializer_range)
-                    .output_initializer_range(residual_range(options));
-  if (options.moe_output_norm) {
-    result.output_norm(norm_options(options));
-  }
-  return result;
 }
 
 ExpertOptions feed_forward_options(const DecoderOptions& options) {
@@ -147,6 +121,32 @@ RotaryScaling rotary_scaling(const std::string& name) {
 }
 
 } // namespace
+
+SparseMoEBlockOptions moe_block_options(const DecoderOptions& options, int64_t layer) {
+  auto result = SparseMoEBlockOptions(options.model_dim, options.num_experts)
+                    .experts_per_token(options.experts_per_token)
+                    .expert_dim(options.expert_dim)
+                    .activation(activation_from_name(options.activation))
+                    .gated(options.gated)
+                    .bias(options.expert_bias)
+                    .activation_limit(options.activation_limit)
+                    .activation_sigmoid_scale(options.activation_sigmoid_scale)
+                    .activation_offset(options.activation_offset)
+                    .shared_expert_dim(options.shared_expert_dim)
+                    .shared_expert_gate(options.shared_expert_gate)
+                    .shared_expert_bias(options.feed_forward_bias)
+                    .normalize_weights(options.normalize_weights)
+                    .routed_scaling_factor(options.routed_scaling_factor)
+                    .router(router_options(options, layer))
+                    .weights_on_input(options.weights_on_input)
+                    .output_multiplier(options.moe_output_multiplier)
+                    .initializer_range(options.initializer_range)
+                    .output_initializer_range(residual_range(options));
+  if (options.moe_output_norm) {
+    result.output_norm(norm_options(options));
+  }
+  return result;
+}
 
 RotaryForm rotary_form(const DecoderOptions& options, int64_t layer) {
   RotaryForm form;
@@ -207,7 +207,7 @@ void DecoderBlockImpl::reset() {
     feed_forward_norm = register_module("feed_forward_norm", residual_norm(options));
   }
   if (is_moe_layer(options, layer)) {
-    moe = register_module("moe", SparseMoEBlock(moe_options(options)));
+    moe = register_module("moe", SparseMoEBlock(moe_block_options(options, layer)));
   } else {
     feed_forward = register_module("feed_forward", Expert(feed_forward_options(options)));
   }
@@ -251,7 +251,9 @@ torch::Tensor DecoderBlockImpl::add(
 }
 
 DecoderBlockOutput DecoderBlockImpl::forward(
-    const torch::Tensor& hidden, const SequenceContext& context) {
+    const torch::Tensor& hidden,
+    const SequenceContext& context,
+    const torch::Tensor& token_ids) {
   const auto attended = attention_norm.is_empty() ? hidden : attention_norm(hidden);
   const auto mixed = add(hidden, mixer().mix(attended, context), attention_output_norm);
   const auto normed = options.norm_placement == "parallel" ? attended
@@ -260,7 +262,7 @@ DecoderBlockOutput DecoderBlockImpl::forward(
   if (moe.is_empty()) {
     return {add(mixed, feed_forward(normed), feed_forward_output_norm), std::nullopt};
   }
-  const auto experts = moe->forward_with_routing(normed);
+  const auto experts = moe->forward_with_routing(normed, token_ids);
   return {add(mixed, experts.output, feed_forward_output_norm), experts.routing};
 }
 

@@ -37,8 +37,12 @@ class DecoderBlockImpl : public torch::nn::Cloneable<DecoderBlockImpl> {
   void reset_parameters();
   void pretty_print(std::ostream& stream) const override;
 
-  /// `hidden` [B, S, D] -> [B, S, D].
-  DecoderBlockOutput forward(const torch::Tensor& hidden, const SequenceContext& context);
+  /// `hidden` [B, S, D] -> [B, S, D]. `token_ids` [B, S] int64 are asked for by a router that
+  /// chooses by hash only.
+  DecoderBlockOutput forward(
+      const torch::Tensor& hidden,
+      const SequenceContext& context,
+      const torch::Tensor& token_ids = {});
 
   /// The part in which tokens see each other.
   SequenceMixer& mixer();
@@ -60,6 +64,9 @@ class DecoderBlockImpl : public torch::nn::Cloneable<DecoderBlockImpl> {
 };
 
 TORCH_MODULE(DecoderBlock);
+
+/// The mixture of experts of layer `layer` of the model that `options` describe.
+SparseMoEBlockOptions moe_block_options(const DecoderOptions& options, int64_t layer);
 
 /// How layer `layer` turns queries and keys by their positions.
 RotaryForm rotary_form(const DecoderOptions& options, int64_t layer);

@@ -71,6 +71,8 @@ DecoderOutput DecoderLMImpl::trace(const torch::Tensor& ids) {
 }
 
 DecoderOutput DecoderLMImpl::forward(const torch::Tensor& ids, DecoderState& state) {
+  const auto obstacle = generation_obstacle(options);
+  TORCH_CHECK(obstacle.empty(), "DecoderLM: ", obstacle);
   TORCH_CHECK(
       state.length + ids.size(-1) <= state.capacity,
       "DecoderLM: ",
@@ -104,14 +106,11 @@ DecoderOutput DecoderLMImpl::forward_longrope(const torch::Tensor& ids, DecoderS
   state.length = before + length;
   output.hidden = output.hidden.slice(/*dim=*/1, before);
   for (Routing& routing : output.routing) {
-    const auto last = [&](const torch::Tensor& tensor) {
-      return tensor.view({batch, state.length, -1}).slice(/*dim=*/1, before).flatten(0, 1);
-    };
-    routing = {
-        last(routing.logits),
-        last(routing.scores),
-        last(routing.experts),
-        last(routing.weights)};
+    const auto positions = torch::arange(batch * state.length, ids.options())
+                               .view({batch, state.length})
+                               .slice(/*dim=*/1, before)
+                               .reshape({-1});
+    routing = select_tokens(routing, positions);
   }
   return output;
 }
@@ -142,8 +141,8 @@ DecoderOutput DecoderLMImpl::run(
     context.state = state == nullptr ? nullptr : state->layers[layer].get();
     const auto module = layers->ptr<DecoderBlockImpl>(layer);
     const bool keep_input_only = recompute && state == nullptr && torch::GradMode::is_enabled();
-    auto block = keep_input_only ? forward_recomputed(module, hidden, context)
-                                 : module->forward(hidden, context);
+    auto block = keep_input_only ? forward_recomputed(module, hidden, context, ids)
+                                 : module->forward(hidden, context, ids);
     if (keep_hidden_states) {
       output.hidden_states.push_back(hidden);
     }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace moe {
@@ -95,8 +96,13 @@ struct DecoderOptions {
   double routed_scaling_factor = 1.0;
 
   std::string router_score = "softmax";
+  std::string router_gate = "linear";
+  int64_t router_cosine_dim = 0;
+  double router_cosine_temperature = 0.5;
   bool router_bias = false;
   double router_logit_cap = 0.0;
+  double router_jitter = 0.0;
+  std::string router_noise = "none";
   std::string router_selection = "top_k";
   bool router_selection_bias = false;
   int64_t router_groups = 1;
@@ -106,6 +112,9 @@ struct DecoderOptions {
   double normalize_power = 1.0;
   double normalize_minimum = 0.0;
   bool weights_on_input = false;
+  double capacity_factor = 0.0;
+  std::string capacity_drop = "position";
+  bool router_sees_future = false;
 
   double initializer_range = 0.02;
 
@@ -373,17 +382,43 @@ struct DecoderOptions {
     visit(
         "router_score",
         options.router_score,
-        "What makes scores of the router's logits: softmax or sigmoid.");
+        "What makes scores of the router's logits: softmax over all experts, sigmoid, "
+        "sqrt_softplus or identity.");
+    visit(
+        "router_gate",
+        options.router_gate,
+        "What makes logits of a token: linear; cosine: the cosine to each expert's vector, "
+        "divided by a learned temperature.");
+    visit(
+        "router_cosine_dim",
+        options.router_cosine_dim,
+        "cosine: width of a learned projection before it; 0 for none.");
+    visit(
+        "router_cosine_temperature",
+        options.router_cosine_temperature,
+        "cosine: initial temperature.");
     visit("router_bias", options.router_bias, "Add a learned bias to the router's logits.");
     visit(
         "router_logit_cap",
         options.router_logit_cap,
         "Bend the router's logits to plus or minus this by tanh; 0 for no limit.");
     visit(
+        "router_jitter",
+        options.router_jitter,
+        "In training, multiply each element of the router's input by a random number within "
+        "this of 1; 0 for none.");
+    visit(
+        "router_noise",
+        options.router_noise,
+        "In training, add to the router's logits: none; learned: normal noise of learned width "
+        "(noisy top-k).");
+    visit(
         "router_selection",
         options.router_selection,
         "How experts are chosen: top_k; groups_by_max or groups_by_top2: top_k within the best "
-        "groups by their best score or the sum of their best two.");
+        "groups by their best score or the sum of their best two; sinkhorn: top_k, in training "
+        "balanced over the batch; hash: by the token id; expert_choice: each expert chooses "
+        "equally many tokens.");
     visit(
         "router_selection_bias",
         options.router_selection_bias,
@@ -397,7 +432,8 @@ struct DecoderOptions {
     visit(
         "router_weighting",
         options.router_weighting,
-        "What the chosen experts are weighted with: scores, or sparsemixer.");
+        "What the chosen experts are weighted with: scores; softmax of their logits among "
+        "themselves; sparsemixer.");
     visit(
         "sparsemixer_jitter",
         options.sparsemixer_jitter,
@@ -413,9 +449,36 @@ struct DecoderOptions {
         options.weights_on_input,
         "Multiply the input of each chosen expert with its weight instead of its output.");
     visit(
+        "capacity_factor",
+        options.capacity_factor,
+        "In training, an expert computes at most this times the even share of a batch's rows "
+        "and drops the rest; 0 for no limit.");
+    visit(
+        "capacity_drop",
+        options.capacity_drop,
+        "Which rows a full expert keeps: position: those of the first tokens; score: those "
+        "with the highest scores.");
+    visit(
+        "router_sees_future",
+        options.router_sees_future,
+        "Allow routing by which a token's experts depend on tokens after it: expert_choice, "
+        "sinkhorn, capacity_drop score.");
+    visit(
         "initializer_range",
         options.initializer_range,
         "Standard deviation of initial weights; residual outputs get it divided by sqrt(2 L).");
+  }
+
+  /// The same for the fields that matter in training only: whatever they are, a trained model
+  /// computes the same.
+  template <class Options, class Visitor>
+  static void visit_training_fields(Options& options, Visitor&& visit) {
+    visit_fields(options, [&](const std::string_view name, auto& field, const char* help) {
+      if (name == "router_jitter" || name == "capacity_factor" || name == "capacity_drop" ||
+          name == "router_sees_future") {
+        visit(name.data(), field, help);
+      }
+    });
   }
 
   bool operator==(const DecoderOptions&) const = default;
@@ -457,8 +520,17 @@ DecoderOptions plain_form(const DecoderOptions& options);
 /// Whether the model is a stack of plain blocks: rotary positions as they are, RMSNorm before
 /// grouped-query attention and before experts chosen by the highest softmax scores. What such
 /// models may differ in is what `DecoderOptions` had from the start: sizes, windows, biases,
-/// norm of heads, shared experts, activation, renormalised and scaled weights.
+/// norm of heads, shared experts, activation, renormalised and scaled weights; besides, what
+/// matters in training only.
 bool has_plain_form(const DecoderOptions& options);
+
+/// Whether in training a token's experts depend on tokens after it, which `router_sees_future`
+/// must allow.
+bool depends_on_future(const DecoderOptions& options);
+
+/// What keeps the model from continuing a text token by token, as "option: reason"; empty if
+/// nothing does.
+std::string generation_obstacle(const DecoderOptions& options);
 
 /// Throws `Error` naming the field, its value and the allowed ones unless a model can be built.
 /// `vocab_size` must be known by now.

@@ -127,15 +127,31 @@ class LayerTensors {
     }
   }
 
-  void add_moe() {
-    const int64_t experts = options_.num_experts;
-    add("moe.router.weight", {experts, options_.model_dim});
+  void add_router(int64_t experts) {
+    const int64_t width = options_.model_dim;
+    const bool cosine = options_.router_gate == "cosine";
+    const int64_t projected = cosine ? options_.router_cosine_dim : 0;
+    add("moe.router.weight", {experts, projected > 0 ? projected : width});
     if (options_.router_bias) {
       add("moe.router.bias", {experts});
+    }
+    if (projected > 0) {
+      add("moe.router.projection", {projected, width});
+    }
+    if (cosine) {
+      add("moe.router.log_scale", {1});
+    }
+    if (options_.router_noise == "learned") {
+      add("moe.router.noise_weight", {experts, width});
     }
     if (options_.router_selection_bias) {
       add(std::string("moe.") + kSelectionBias, {experts});
     }
+  }
+
+  void add_moe() {
+    const int64_t experts = options_.num_experts;
+    add_router(experts);
     add_feed_forward("moe.", {experts}, options_.expert_dim, options_.expert_bias);
     if (options_.shared_expert_dim > 0) {
       add_feed_forward("moe.shared_expert.", {}, options_.shared_expert_dim, has_shared_bias());

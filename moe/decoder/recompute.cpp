@@ -1,5 +1,6 @@
 #include "moe/decoder/recompute.h"
 
+#include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <torch/custom_class.h>
 
@@ -9,34 +10,59 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// What the backward pass computes once more, and in which type.
+/// The state of the default generator of `device`.
+torch::Tensor generator_state(const torch::Device& device) {
+  auto generator = at::globalContext().defaultGenerator(device);
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  return generator.get_state();
+}
+
+void set_generator_state(const torch::Device& device, const torch::Tensor& state) {
+  auto generator = at::globalContext().defaultGenerator(device);
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  generator.set_state(state);
+}
+
+/// What the backward pass computes once more, in which type and with which random numbers.
 struct Recomputation : torch::CustomClassHolder {
-  Recomputation(const RecomputedFunction& computed, c10::DeviceType on)
+  Recomputation(const RecomputedFunction& computed, const torch::Device& on)
       : function(computed),
         device(on),
-        is_autocast(at::autocast::is_autocast_enabled(on)),
-        type(at::autocast::get_autocast_dtype(on)) {}
+        is_autocast(at::autocast::is_autocast_enabled(on.type())),
+        type(at::autocast::get_autocast_dtype(on.type())),
+        random_state(generator_state(on)) {}
 
   /// Autocast would keep weights that it converted without a gradient, so its cache is not
   /// used.
   variable_list operator()(const torch::Tensor& input) const {
-    const bool was_autocast = at::autocast::is_autocast_enabled(device);
-    const auto old_type = at::autocast::get_autocast_dtype(device);
+    const auto kind = device.type();
+    const bool was_autocast = at::autocast::is_autocast_enabled(kind);
+    const auto old_type = at::autocast::get_autocast_dtype(kind);
     const bool had_cache = at::autocast::is_autocast_cache_enabled();
-    at::autocast::set_autocast_enabled(device, is_autocast);
-    at::autocast::set_autocast_dtype(device, type);
+    at::autocast::set_autocast_enabled(kind, is_autocast);
+    at::autocast::set_autocast_dtype(kind, type);
     at::autocast::set_autocast_cache_enabled(false);
     auto results = function(input);
     at::autocast::set_autocast_cache_enabled(had_cache);
-    at::autocast::set_autocast_dtype(device, old_type);
-    at::autocast::set_autocast_enabled(device, was_autocast);
+    at::autocast::set_autocast_dtype(kind, old_type);
+    at::autocast::set_autocast_enabled(kind, was_autocast);
+    return results;
+  }
+
+  /// The same with the random numbers of the first time; the generator goes on as it was.
+  variable_list again(const torch::Tensor& input) const {
+    const auto now = generator_state(device);
+    set_generator_state(device, random_state);
+    auto results = (*this)(input);
+    set_generator_state(device, now);
     return results;
   }
 
   RecomputedFunction function;
-  c10::DeviceType device;
+  torch::Device device;
   bool is_autocast;
   torch::ScalarType type;
+  torch::Tensor random_state;
 };
 
 class RecomputeNode : public torch::autograd::Function<RecomputeNode> {
@@ -47,8 +73,7 @@ class RecomputeNode : public torch::autograd::Function<RecomputeNode> {
       const torch::Tensor& input,
       const torch::Tensor& /*anchor*/,
       const RecomputedFunction& function) {
-    const auto recomputation =
-        c10::make_intrusive<Recomputation>(function, input.device().type());
+    const auto recomputation = c10::make_intrusive<Recomputation>(function, input.device());
     auto results = (*recomputation)(input);
     variable_list indices;
     for (const auto& result : results) {
@@ -75,7 +100,7 @@ class RecomputeNode : public torch::autograd::Function<RecomputeNode> {
     variable_list output_gradients;
     {
       const torch::AutoGradMode with_graph(true);
-      auto results = recompute(input);
+      auto results = recompute.again(input);
       for (size_t i = 0; i < results.size(); ++i) {
         if (gradients[i].defined() && results[i].requires_grad()) {
           outputs.push_back(std::move(results[i]));
@@ -101,26 +126,41 @@ std::vector<torch::Tensor> recompute_in_backward(
 DecoderBlockOutput forward_recomputed(
     const std::shared_ptr<DecoderBlockImpl>& block,
     const torch::Tensor& hidden,
-    const SequenceContext& context) {
+    const SequenceContext& context,
+    const torch::Tensor& token_ids) {
   TORCH_CHECK(context.state == nullptr, "forward_recomputed: a state would be filled twice");
   std::shared_ptr<DocumentStarts> documents;
   if (context.documents != nullptr) {
     documents = std::make_shared<DocumentStarts>(*context.documents);
   }
-  const auto compute = [block, rotary = context.rotary, documents](const torch::Tensor& input) {
-    const auto output = block->forward(input, {rotary, /*state=*/nullptr, documents.get()});
-    if (!output.routing) {
-      return std::vector<torch::Tensor>{output.hidden};
-    }
-    const auto& routing = *output.routing;
-    return std::vector<torch::Tensor>{
-        output.hidden, routing.logits, routing.scores, routing.experts, routing.weights};
-  };
+  const auto compute =
+      [block, rotary = context.rotary, documents, token_ids](const torch::Tensor& input) {
+        const auto output =
+            block->forward(input, {rotary, /*state=*/nullptr, documents.get()}, token_ids);
+        if (!output.routing) {
+          return std::vector<torch::Tensor>{output.hidden};
+        }
+        const auto& routing = *output.routing;
+        std::vector<torch::Tensor> tensors{
+            output.hidden, routing.logits, routing.scores, routing.experts, routing.weights};
+        // Whoever has `chosen` has `kept`, too.
+        for (const auto& rows : {routing.kept, routing.chosen}) {
+          if (rows.defined()) {
+            tensors.push_back(rows);
+          }
+        }
+        return tensors;
+      };
   auto results = recompute_in_backward(compute, hidden);
   if (results.size() == 1) {
     return {results[0], std::nullopt};
   }
-  return {results[0], Routing{results[1], results[2], results[3], results[4]}};
+  const auto optional = [&](size_t index) {
+    return index < results.size() ? results[index] : torch::Tensor();
+  };
+  return {
+      results[0],
+      Routing{results[1], results[2], results[3], results[4], optional(5), optional(6)}};
 }
 
 } // namespace moe

@@ -34,20 +34,37 @@ std::string number(double value) {
   return text.back() == '.' ? text + "0" : text;
 }
 
+std::string highest_scores(const DecoderOptions& options) {
+  std::string words = ", the " + std::to_string(options.experts_per_token) + " highest scores";
+  return words + (options.router_selection_bias ? " with a bias for the choice" : "");
+}
+
 std::string selection_words(const DecoderOptions& options) {
+  const auto count = std::to_string(options.experts_per_token);
+  const std::string& selection = options.router_selection;
+  if (selection == "hash") {
+    return ", " + count + " of them by the token id";
+  }
+  if (selection == "expert_choice") {
+    return ", each of which chooses its best tokens, " + count + " experts a token on average";
+  }
+  if (selection == "sinkhorn") {
+    return highest_scores(options) + ", balanced over the batch in training";
+  }
   std::string words;
-  if (options.router_selection != "top_k") {
+  if (selection != "top_k") {
     words += ", within the " + std::to_string(options.router_groups_kept) + " best of " +
              std::to_string(options.router_groups) + " groups by their ";
-    words += options.router_selection == "groups_by_max" ? "best score" : "two best scores";
+    words += selection == "groups_by_max" ? "best score" : "two best scores";
   }
-  words += ", the " + std::to_string(options.experts_per_token) + " highest scores";
-  return words + (options.router_selection_bias ? " with a bias for the choice" : "");
+  return words + highest_scores(options);
 }
 
 std::string weighting_words(const DecoderOptions& options) {
   std::string words = ", weights are the scores themselves";
-  if (options.normalize_weights) {
+  if (options.router_weighting == "softmax") {
+    words = ", weights are the softmax of their logits";
+  } else if (options.normalize_weights) {
     words = ", weights divided by their ";
     words += options.normalize_power == 1.0
                  ? "sum"
@@ -60,8 +77,9 @@ std::string weighting_words(const DecoderOptions& options) {
 }
 
 std::string score_words(const DecoderOptions& options) {
-  std::string words =
-      options.router_score + " over " + std::to_string(options.num_experts) + " experts";
+  std::string words = options.router_score;
+  words += options.router_gate == "cosine" ? " of cosines over " : " over ";
+  words += std::to_string(options.num_experts) + " experts";
   if (options.router_bias) {
     words += " with a learned bias";
   }
@@ -69,6 +87,22 @@ std::string score_words(const DecoderOptions& options) {
     words += ", logits bent to " + number(options.router_logit_cap);
   }
   return words;
+}
+
+/// What happens in training only; empty for nothing.
+std::string training_words(const DecoderOptions& options) {
+  std::string words;
+  if (options.router_jitter > 0.0) {
+    words += ", inputs jittered by " + number(options.router_jitter);
+  }
+  if (options.router_noise == "learned") {
+    words += ", learned noise";
+  }
+  if (options.capacity_factor > 0.0) {
+    words += ", at most " + number(options.capacity_factor) +
+             " times the even load, the rest dropped by " + options.capacity_drop;
+  }
+  return words.empty() ? words : "; in training" + words.substr(1);
 }
 
 } // namespace
@@ -107,7 +141,7 @@ std::string describe_routing(const DecoderOptions& options) {
     text += ", and one shared expert for every token";
     text += options.shared_expert_gate ? " behind a sigmoid gate" : "";
   }
-  return text;
+  return text + training_words(options);
 }
 
 } // namespace moe

@@ -8,6 +8,8 @@ namespace moe {
 
 std::unique_ptr<InferenceSession> make_inference_session(
     const DecoderLM& model, WeightType weights) {
+  const auto reason = generation_obstacle(model->options);
+  check(reason.empty(), reason);
   const auto obstacle = packing_obstacle(model);
   if (obstacle.empty()) {
     return std::make_unique<PackedSession>(model, weights);

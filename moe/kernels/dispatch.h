@@ -19,13 +19,18 @@ struct Dispatch {
 /// Builds the row list by a counting sort.
 ///
 /// `experts` [T, K] int64: the chosen experts, each in [0, num_experts), distinct within a
-/// token. `weights` [T, K]: their factors; gradients of `row_weight` flow back to them.
+/// token. `weights` [T, K]: their factors; gradients of `row_weight` flow back to them. With
+/// `kept` [T, K] bool, pairs where it is false are left out; on a device other than the CPU
+/// that waits for their number.
 ///
 /// Example:
 /// ```
 /// Dispatch rows = dispatch(routing.experts, routing.weights, /*num_experts=*/8);
 /// ```
 Dispatch dispatch(
-    const torch::Tensor& experts, const torch::Tensor& weights, int64_t num_experts);
+    const torch::Tensor& experts,
+    const torch::Tensor& weights,
+    int64_t num_experts,
+    const torch::Tensor& kept = {});
 
 } // namespace moe

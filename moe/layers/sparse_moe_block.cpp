@@ -129,11 +129,13 @@ void SparseMoEBlockImpl::pretty_print(std::ostream& stream) const {
          << ", shared_expert_dim=" << options.shared_expert_dim() << ")";
 }
 
-torch::Tensor SparseMoEBlockImpl::forward(const torch::Tensor& input) {
-  return forward_with_routing(input).output;
+torch::Tensor SparseMoEBlockImpl::forward(
+    const torch::Tensor& input, const torch::Tensor& token_ids) {
+  return forward_with_routing(input, token_ids).output;
 }
 
-SparseMoEOutput SparseMoEBlockImpl::forward_with_routing(const torch::Tensor& input) {
+SparseMoEOutput SparseMoEBlockImpl::forward_with_routing(
+    const torch::Tensor& input, const torch::Tensor& token_ids) {
   TORCH_CHECK(
       input.dim() >= 1 && input.size(-1) == options.model_dim(),
       "SparseMoEBlock: the last dimension of the input must be model_dim = ",
@@ -141,7 +143,7 @@ SparseMoEOutput SparseMoEBlockImpl::forward_with_routing(const torch::Tensor& in
       ", got ",
       input.sizes());
   const auto tokens = input.reshape({-1, options.model_dim()}); // [T, D]
-  const auto routing = router(tokens);
+  const auto routing = router(tokens, token_ids);
   auto output = run_experts(tokens, routing); // [T, D]
   if (!shared_expert.is_empty()) {
     output = output + run_shared_expert(tokens);
@@ -160,7 +162,8 @@ torch::Tensor SparseMoEBlockImpl::run_experts(
   if (options.weights_on_input()) {
     return run_weighted_inputs(tokens, routing);
   }
-  return run_rows(tokens, dispatch(routing.experts, routing.weights, options.num_experts()));
+  return run_rows(
+      tokens, dispatch(routing.experts, routing.weights, options.num_experts(), routing.kept));
 }
 
 torch::Tensor SparseMoEBlockImpl::run_weighted_inputs(
@@ -174,7 +177,8 @@ torch::Tensor SparseMoEBlockImpl::run_weighted_inputs(
   const auto rows = dispatch(
       experts,
       torch::ones(experts.sizes(), routing.weights.options().requires_grad(false)),
-      options.num_experts());
+      options.num_experts(),
+      routing.kept.defined() ? routing.kept.reshape({-1, 1}) : routing.kept);
   return run_rows(copies, rows).view({-1, chosen, options.model_dim()}).sum(1);
 }
 

@@ -8,6 +8,9 @@
 #include "moe/layers/top_k_router.h"
 #include "moe/libtorch.h"
 
+#include <torch/nn/modules/common.h>
+#include <torch/nn/modules/container/any_value.h>
+
 namespace moe {
 
 /// Options for the `SparseMoEBlock` module.
@@ -81,10 +84,10 @@ struct SparseMoEOutput {
 /// 3. the output is their weighted sum, plus the shared expert's output if there is one, times
 ///    `output_multiplier` and normalised if there is an `output_norm`.
 ///
-/// No token is ever dropped. With K = E it is the dense mixture of all experts, with E = 1 the
-/// plain feed-forward layer. The experts are held stacked in two parameters. The result of the
-/// experts is the same bits for any number of threads; an expert that receives no token gets a
-/// gradient of zeros.
+/// No token is dropped unless the router has a capacity. With K = E it is the dense mixture of
+/// all experts, with E = 1 the plain feed-forward layer. The experts are held stacked in two
+/// parameters. The result of the experts is the same bits for any number of threads; an expert
+/// that receives no token gets a gradient of zeros.
 ///
 /// Example:
 /// ```
@@ -103,11 +106,13 @@ class SparseMoEBlockImpl : public torch::nn::Cloneable<SparseMoEBlockImpl> {
   void reset_parameters();
   void pretty_print(std::ostream& stream) const override;
 
-  /// `input` [..., D] -> [..., D].
-  torch::Tensor forward(const torch::Tensor& input);
+  /// `input` [..., D] -> [..., D]. `token_ids` [...] int64 are asked for by a router that
+  /// chooses by hash only.
+  torch::Tensor forward(const torch::Tensor& input, const torch::Tensor& token_ids = {});
 
   /// The same with the routing decision, which losses and statistics are computed from.
-  SparseMoEOutput forward_with_routing(const torch::Tensor& input);
+  SparseMoEOutput forward_with_routing(
+      const torch::Tensor& input, const torch::Tensor& token_ids = {});
 
   /// A view of routed expert `index`, made anew on each call. It shares storage and gradients
   /// with the stacked parameters, is not registered, is not for optimizers, and is invalid
@@ -135,6 +140,8 @@ class SparseMoEBlockImpl : public torch::nn::Cloneable<SparseMoEBlockImpl> {
   torch::Tensor run_weighted_inputs(const torch::Tensor& tokens, const Routing& routing);
   torch::Tensor run_rows(const torch::Tensor& tokens, const Dispatch& rows);
   torch::Tensor run_shared_expert(const torch::Tensor& tokens);
+
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(torch::Tensor())})
 };
 
 TORCH_MODULE(SparseMoEBlock);

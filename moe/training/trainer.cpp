@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "moe/data/permutation.h"
 #include "moe/decoder/device.h"
 #include "moe/decoder/next_token_loss.h"
 #include "moe/error.h"
@@ -165,6 +166,11 @@ StepMetrics Trainer::step() {
   }
   const double normalizer = tokens_that_count(batches);
   Sums sums;
+  // A router's noise is a function of the step, too.
+  torch::manual_seed(mix_bits(
+      {static_cast<uint64_t>(options_.seed),
+       0x6e6f697365,
+       static_cast<uint64_t>(steps_done_)}));
   for (const auto& batch : batches) {
     if (routing_objective_.looks_ahead()) {
       look_ahead(batch, sums);

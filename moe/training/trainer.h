@@ -15,7 +15,7 @@ namespace moe {
 
 /// Trains a model, one optimizer step at a time. Batch, learning rate and everything else of a
 /// step are functions of its number, so weights, moments and that number are all there is to
-/// save.
+/// save. Each step seeds LibTorch's default generators, from which routers draw.
 ///
 /// Example:
 /// ```

@@ -40,6 +40,7 @@ class Comparison {
   Comparison(const fs::path& path, const fs::path& saved)
       : path_(path), saved_(saved), folder_(path), model_(folder_.options()) {
     folder_.load_into(*model_);
+    model_->eval(); // in training, some routers draw
     expected_ = read_state_dict(path / "reference.safetensors");
     reference_ = Json::parse(std::ifstream(path / "reference.json"));
   }

@@ -105,6 +105,16 @@ std::vector<std::pair<std::string, Change>> decoder_forms() {
          o.moe_output_multiplier = 0.5;
          o.router_logit_cap = 1.0;
        }},
+      {"cosine gate, another score, softmax of the chosen",
+       [](DecoderOptions& o) {
+         o.router_gate = "cosine";
+         o.router_cosine_dim = 5;
+         o.router_noise = "learned";
+         o.router_score = "sqrt_softplus";
+         o.router_weighting = "softmax";
+         o.capacity_factor = 0.5;
+       }},
+      {"routing by hash", [](DecoderOptions& o) { o.router_selection = "hash"; }},
       {"clamped experts with biases",
        [](DecoderOptions& o) {
          o.activation_limit = 0.4;
@@ -144,6 +154,7 @@ DecoderLM make_decoder(const Change& change) {
   for (auto& item : model->named_buffers()) {
     item.value().normal_();
   }
+  model->eval();
   return model;
 }
 

@@ -58,6 +58,56 @@ TEST_CASE("DecoderLM: with a state equals without, for every prompt length", "[d
   }
 }
 
+TEST_CASE(
+    "DecoderLM: routing by hash follows the tokens, with a state as without", "[decoder]") {
+  torch::manual_seed(1);
+  auto options = tiny_decoder();
+  options.dense_layers = {};
+  options.router_selection = "hash";
+  DecoderLM model(options);
+  const torch::NoGradGuard no_grad;
+  const auto ids = torch::tensor({{3, 7, 3, 9, 7}}, torch::kInt64);
+  const auto routing = model->forward(ids).routing;
+  REQUIRE(routing.size() == 2);
+  for (const auto& layer : routing) {
+    CHECK(torch::equal(layer.experts[0], layer.experts[2]));
+    CHECK(torch::equal(layer.experts[1], layer.experts[4]));
+  }
+  CHECK_FALSE(torch::equal(routing[0].experts, routing[1].experts));
+  auto state = model->make_state(1, 5);
+  model->forward(ids.slice(1, 0, 3), state);
+  const auto output = model->forward(ids.slice(1, 3, 5), state);
+  CHECK(torch::equal(output.routing[1].experts, routing[1].experts.slice(0, 3, 5)));
+  CHECK_THAT(
+      model->logits(output.hidden), AllClose(all_logits(model, ids).slice(1, 3, 5), 1e-5));
+}
+
+TEST_CASE("DecoderLM: experts that choose cannot continue a text", "[decoder]") {
+  auto options = tiny_decoder();
+  options.router_selection = "expert_choice";
+  options.router_sees_future = true;
+  DecoderLM model(options);
+  CHECK(model->forward(random_ids(2, 6)).hidden.sizes() == torch::IntArrayRef({2, 6, 16}));
+  auto state = model->make_state(1, 4);
+  REQUIRE_THROWS_WITH(
+      model->forward(random_ids(1, 2), state),
+      ContainsSubstring("expert_choice") && ContainsSubstring("tokens after it"));
+}
+
+TEST_CASE("DecoderLM: with a capacity by position, the past does not change", "[decoder]") {
+  torch::manual_seed(0);
+  auto options = tiny_decoder();
+  options.capacity_factor = 0.6;
+  DecoderLM model(options);
+  const auto ids = random_ids(1, 12);
+  auto changed = ids.clone();
+  changed.slice(1, 8) = 5;
+  const auto output = model->forward(ids);
+  REQUIRE(dropped_rows(output.routing[0]).item<int64_t>() > 0);
+  CHECK_THAT(
+      model->forward(changed).hidden.slice(1, 0, 8), AllClose(output.hidden.slice(1, 0, 8)));
+}
+
 TEST_CASE("DecoderLM: a full state refuses more tokens", "[decoder]") {
   DecoderLM model(tiny_decoder());
   const torch::NoGradGuard no_grad;
@@ -84,6 +134,12 @@ TEST_CASE("DecoderLM: parameters are those that checkpoints and counts expect", 
   SECTION("default") {}
   SECTION("tied") {
     options.tie_embeddings = true;
+  }
+  SECTION("a router with all it may have") {
+    options.router_gate = "cosine";
+    options.router_cosine_dim = 5;
+    options.router_bias = true;
+    options.router_noise = "learned";
   }
   SECTION("everything") {
     options.attention_bias = true;

@@ -76,6 +76,22 @@ TEST_CASE("DecoderOptions: combinations that no model can have are named", "[dec
     options.experts_per_token = 3;
     refuses("experts_per_token: 3");
   }
+  SECTION("routing that does not fit") {
+    options.router_score = "identity";
+    refuses("normalize_weights: identity");
+  }
+  SECTION("jitter that could turn a sign") {
+    options.router_jitter = 1.0;
+    refuses("router_jitter: 1 is not possible");
+  }
+  SECTION("a negative capacity") {
+    options.capacity_factor = -0.5;
+    refuses("capacity_factor: -0.5");
+  }
+  SECTION("an unknown gate") {
+    options.router_gate = "bilinear";
+    refuses("router_gate: 'bilinear' is not possible; linear or cosine");
+  }
   SECTION("latent attention without a part that has no position") {
     options.qk_norm = false;
     options.key_value_latent_dim = 8;
@@ -98,6 +114,55 @@ TEST_CASE("DecoderOptions: combinations that no model can have are named", "[dec
     options.norm_placement = "inside";
     refuses("norm_placement: 'inside'");
   }
+}
+
+TEST_CASE("DecoderOptions: routing that sees the future must be asked for", "[decoder]") {
+  auto options = valid_options();
+  const char* reason = "";
+  SECTION("experts that choose") {
+    options.router_selection = "expert_choice";
+    reason = "router_selection: expert_choice lets experts choose";
+  }
+  SECTION("balance over the batch") {
+    options.router_selection = "sinkhorn";
+    reason = "router_selection: sinkhorn balances";
+  }
+  SECTION("dropping by score") {
+    options.capacity_factor = 1.0;
+    options.capacity_drop = "score";
+    reason = "capacity_drop: by score";
+  }
+  REQUIRE_THROWS_WITH(
+      validate(options),
+      ContainsSubstring(reason) && ContainsSubstring("depend on tokens after it") &&
+          ContainsSubstring("set router_sees_future"));
+  options.router_sees_future = true;
+  CHECK_NOTHROW(validate(options));
+  CHECK(generation_obstacle(options).empty() == (options.router_selection != "expert_choice"));
+}
+
+TEST_CASE("canonical: ways of routing that are the same", "[decoder]") {
+  const auto options = valid_options();
+  auto other = options;
+  SECTION("softmax over the chosen") {
+    other.router_weighting = "softmax";
+    other.normalize_weights = false;
+    other.normalize_power = 3.0;
+  }
+  SECTION("numbers of what is not there") {
+    other.router_cosine_dim = 8;
+    other.router_cosine_temperature = 0.1;
+    other.capacity_drop = "score";
+    other.router_sees_future = true;
+  }
+  CHECK_FALSE((other == options));
+  CHECK((canonical(other) == canonical(options)));
+  // Of other scores, the softmax is not their quotient.
+  other.router_weighting = "softmax";
+  other.router_score = "sigmoid";
+  auto sigmoid = options;
+  sigmoid.router_score = "sigmoid";
+  CHECK_FALSE((canonical(other) == canonical(sigmoid)));
 }
 
 TEST_CASE("canonical: the same model has the same options", "[decoder]") {
@@ -136,8 +201,16 @@ TEST_CASE("has_plain_form: whatever changes the blocks is not plain", "[decoder]
     options.qk_norm = false;
     options.shared_expert_dim = 16;
     options.tie_embeddings = true;
+    options.capacity_factor = 1.25;
+    options.router_jitter = 0.1;
     CHECK(has_plain_form(options));
     return;
+  }
+  SECTION("routing by hash") {
+    options.router_selection = "hash";
+  }
+  SECTION("noise, which has weights") {
+    options.router_noise = "learned";
   }
   SECTION("norms") {
     options.norm_placement = "both";

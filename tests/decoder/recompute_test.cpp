@@ -77,6 +77,46 @@ TEST_CASE("recompute: the gradients are the same bits", "[decoder]") {
 }
 
 TEST_CASE(
+    "recompute: random numbers and dropped rows are those of the first time", "[decoder]") {
+  torch::manual_seed(1);
+  auto options = tiny_decoder();
+  options.dense_layers = {};
+  SECTION("noise, jitter and a capacity") {
+    options.router_noise = "learned";
+    options.router_jitter = 0.2;
+    options.capacity_factor = 0.7;
+  }
+  SECTION("sparsemixer") {
+    options.router_weighting = "sparsemixer";
+    options.sparsemixer_jitter = 1.0;
+  }
+  SECTION("expert choice") {
+    options.router_selection = "expert_choice";
+    options.router_sees_future = true;
+  }
+  SECTION("hash") {
+    options.router_selection = "hash";
+  }
+  DecoderLM model(options);
+  const auto expected = two_backward_passes(model, {}, /*recompute=*/false);
+  const auto actual = two_backward_passes(model, {}, /*recompute=*/true);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    CAPTURE(i);
+    CHECK_THAT(actual[i], SameBits(expected[i]));
+  }
+  // What follows draws the same numbers, too.
+  const auto ids = torch::randint(23, {2, 9}, torch::kInt64);
+  std::vector<torch::Tensor> draws;
+  for (const bool recompute : {false, true}) {
+    model->recompute = recompute;
+    torch::manual_seed(3);
+    model->forward(ids).hidden.sum().backward();
+    draws.push_back(torch::rand({4}));
+  }
+  CHECK_THAT(draws[1], SameBits(draws[0]));
+}
+
+TEST_CASE(
     "recompute: a function is computed twice, its second derivative is an error", "[decoder]") {
   const auto weight = torch::tensor({2.0, 3.0}).requires_grad_();
   const auto input = torch::tensor({5.0, 7.0}).requires_grad_();

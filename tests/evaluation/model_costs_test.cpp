@@ -97,4 +97,29 @@ TEST_CASE("describe_routing says what the options say", "[evaluation]") {
   auto mixer = small_options();
   mixer.router_weighting = "sparsemixer";
   CHECK(describe_routing(mixer) == "sparsemixer over 8 experts, 2 of them one after the other");
+  auto by_hash = small_options();
+  by_hash.router_selection = "hash";
+  by_hash.router_weighting = "softmax";
+  CHECK(
+      describe_routing(by_hash) ==
+      "softmax over 8 experts, 2 of them by the token id, weights are the softmax of their "
+      "logits");
+  auto choosing = small_options();
+  choosing.router_selection = "expert_choice";
+  choosing.router_gate = "cosine";
+  choosing.normalize_weights = false;
+  CHECK(
+      describe_routing(choosing) ==
+      "softmax of cosines over 8 experts, each of which chooses its best tokens, 2 experts a "
+      "token on average, weights are the scores themselves");
+  auto training = small_options();
+  training.router_selection = "sinkhorn";
+  training.router_jitter = 0.01;
+  training.router_noise = "learned";
+  training.capacity_factor = 1.25;
+  CHECK(
+      describe_routing(training) ==
+      "softmax over 8 experts, the 2 highest scores, balanced over the batch in training, "
+      "weights divided by their sum; in training inputs jittered by 0.01, learned noise, at "
+      "most 1.25 times the even load, the rest dropped by position");
 }

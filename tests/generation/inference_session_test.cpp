@@ -17,6 +17,7 @@ DecoderLM lively_model(const DecoderOptions& options) {
   for (auto& parameter : model->parameters()) {
     parameter.add_(torch::randn_like(parameter) * 0.2);
   }
+  model->eval();
   return model;
 }
 
@@ -63,6 +64,12 @@ std::vector<DecoderOptions> packed_forms() {
   ungated.shared_expert_dim = 72;
   ungated.experts_per_token = ungated.num_experts;
   forms.push_back(ungated);
+  auto dropping = tiny_decoder(); // in training only
+  dropping.experts_per_token = 1;
+  dropping.normalize_weights = false;
+  dropping.capacity_factor = 0.5;
+  dropping.router_jitter = 0.3;
+  forms.push_back(dropping);
   return forms;
 }
 
@@ -144,10 +151,22 @@ TEST_CASE("packed session: prompts that continue a sequence, long and short", "[
 
 TEST_CASE("make_inference_session: modules for what is not packed", "[generation]") {
   auto options = tiny_decoder();
-  options.expert_bias = true;
+  std::string obstacle;
+  SECTION("biases") {
+    options.expert_bias = true;
+    obstacle = "expert_bias";
+  }
+  SECTION("routing by hash") {
+    options.router_selection = "hash";
+    obstacle = "router_selection";
+  }
+  SECTION("noise, which has weights") {
+    options.router_noise = "learned";
+    obstacle = "router_noise";
+  }
   auto model = lively_model(options);
   const auto session = make_inference_session(model);
-  CHECK(session->description() == "modules (expert_bias)");
+  CHECK(session->description() == "modules (" + obstacle + ")");
   const auto ids = some_ids(20, options.vocab_size);
   session->begin(1, 48);
   session->prefill(0, {ids.data(), 19});
@@ -155,7 +174,16 @@ TEST_CASE("make_inference_session: modules for what is not packed", "[generation
   CHECK(relative_error(copy_of(logits), module_logits(model, ids)[-1]) < 1e-5);
   REQUIRE_THROWS_WITH(
       make_inference_session(model, WeightType::int8),
-      ContainsSubstring("int8") && ContainsSubstring("expert_bias"));
+      ContainsSubstring("int8") && ContainsSubstring(obstacle));
+}
+
+TEST_CASE("make_inference_session: none where experts choose their tokens", "[generation]") {
+  auto options = tiny_decoder();
+  options.router_selection = "expert_choice";
+  options.router_sees_future = true;
+  REQUIRE_THROWS_WITH(
+      make_inference_session(lively_model(options)),
+      ContainsSubstring("router_selection") && ContainsSubstring("tokens after it"));
 }
 
 TEST_CASE("module session: positions that change when a sequence grows", "[generation]") {

@@ -17,11 +17,19 @@ torch::Tensor random_experts(int64_t num_tokens, int64_t per_token, int64_t num_
 
 /// The definition: go through the experts, and for each through the tokens.
 void check_against_definition(
-    const torch::Tensor& experts, const torch::Tensor& weights, int64_t num_experts) {
-  const Dispatch rows = dispatch(experts, weights, num_experts);
+    const torch::Tensor& experts,
+    const torch::Tensor& weights,
+    int64_t num_experts,
+    const torch::Tensor& kept = {}) {
+  const Dispatch rows = dispatch(experts, weights, num_experts, kept);
   const auto num_tokens = experts.size(0);
   const auto per_token = experts.size(1);
-  REQUIRE(rows.row_token.sizes() == torch::IntArrayRef({num_tokens * per_token}));
+  const auto keeps = [&](int64_t token, int64_t k) {
+    return !kept.defined() || kept[token][k].item<bool>();
+  };
+  REQUIRE(
+      rows.row_token.numel() ==
+      (kept.defined() ? kept.sum().item<int64_t>() : num_tokens * per_token));
   REQUIRE(rows.row_weight.sizes() == rows.row_token.sizes());
   REQUIRE(rows.offsets.sizes() == torch::IntArrayRef({num_experts + 1}));
   REQUIRE(rows.token_rows.sizes() == experts.sizes());
@@ -35,7 +43,7 @@ void check_against_definition(
     REQUIRE(rows.offsets[e].item<int>() == row);
     for (int64_t token = 0; token < num_tokens; ++token) {
       for (int64_t k = 0; k < per_token; ++k) {
-        if (experts[token][k].item<int64_t>() == e) {
+        if (experts[token][k].item<int64_t>() == e && keeps(token, k)) {
           REQUIRE(rows.row_token[row].item<int64_t>() == token);
           REQUIRE(rows.row_weight[row].item<float>() == weights[token][k].item<float>());
           rows_of_token[token].push_back(row++);
@@ -45,8 +53,10 @@ void check_against_definition(
   }
   REQUIRE(rows.offsets[num_experts].item<int>() == row);
   for (int64_t token = 0; token < num_tokens; ++token) {
+    auto& expected = rows_of_token[token];
+    expected.insert(expected.begin(), per_token - expected.size(), -1);
     for (int64_t k = 0; k < per_token; ++k) {
-      REQUIRE(rows.token_rows[token][k].item<int>() == rows_of_token[token][k]);
+      REQUIRE(rows.token_rows[token][k].item<int>() == expected[k]);
     }
   }
 }
@@ -68,6 +78,17 @@ TEST_CASE("dispatch lists the pairs by expert, then by token", "[kernels]") {
       random_experts(tokens, per_token, experts), torch::rand({tokens, per_token}), experts);
 }
 
+TEST_CASE("dispatch leaves out what is not kept", "[kernels]") {
+  torch::manual_seed(1);
+  const double share = GENERATE(0.0, 0.5, 1.0);
+  CAPTURE(share);
+  const auto kept = torch::rand({9, 3}) < share;
+  check_against_definition(random_experts(9, 3, 4), torch::rand({9, 3}), 4, kept);
+  CHECK_THROWS_WITH(
+      dispatch(random_experts(9, 3, 4), torch::rand({9, 3}), 4, kept.slice(1, 0, 2)),
+      ContainsSubstring("kept must be [9, 3] bool"));
+}
+
 TEST_CASE("dispatch takes transposed choices and weights of any type", "[kernels]") {
   torch::manual_seed(0);
   const auto experts = random_experts(6, 2, 5).t().contiguous().t();
@@ -87,6 +108,19 @@ TEST_CASE("dispatch passes gradients of the row weights back to their pairs", "[
     return (dispatch(experts, weights, 4).row_weight.square() * factors).sum();
   };
   CHECK(moe::testing::gradient_error(loss, {weights}) < 1e-7);
+}
+
+TEST_CASE("dispatch: weights of what is left out have a gradient of 0", "[kernels]") {
+  torch::manual_seed(2);
+  const auto experts = random_experts(5, 3, 4);
+  const auto weights = torch::rand({5, 3}, torch::kFloat64).requires_grad_();
+  const auto kept = torch::rand({5, 3}) < 0.6;
+  const auto factors = torch::rand({kept.sum().item<int64_t>()}, torch::kFloat64);
+  const auto loss = [&] {
+    return (dispatch(experts, weights, 4, kept).row_weight.square() * factors).sum();
+  };
+  CHECK(moe::testing::gradient_error(loss, {weights}) < 1e-7);
+  CHECK(torch::equal(weights.grad() != 0, kept));
 }
 
 TEST_CASE("dispatch names what is wrong with its arguments", "[kernels]") {

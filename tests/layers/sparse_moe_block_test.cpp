@@ -17,7 +17,9 @@ torch::Tensor every_expert_on_every_token(
     SparseMoEBlock& block, const torch::Tensor& tokens, const Routing& routing) {
   auto output = torch::zeros_like(tokens);
   for (int64_t e = 0; e < block->options.num_experts(); ++e) {
-    const auto chosen = (routing.experts == e).to(routing.weights.scalar_type()); // [T, K]
+    const auto computed =
+        routing.kept.defined() ? (routing.experts == e) & routing.kept : routing.experts == e;
+    const auto chosen = computed.to(routing.weights.scalar_type()); // [T, K]
     const auto weight = (routing.weights * chosen).sum(1, /*keepdim=*/true);
     output = output + weight * block->expert(e)(tokens);
   }
@@ -128,6 +130,93 @@ TEST_CASE("SparseMoEBlock: the shared expert is added for every token", "[layers
   CHECK_THAT(
       result.output,
       AllClose(every_expert_on_every_token(block, input, result.routing) + shared, 1e-5));
+}
+
+TEST_CASE("SparseMoEBlock: what is not kept is not computed", "[layers]") {
+  torch::manual_seed(6);
+  const bool on_input = GENERATE(false, true);
+  const bool experts_choose = GENERATE(false, true);
+  auto router = TopKRouterOptions(6, 4).experts_per_token(2).initializer_range(1.0);
+  if (experts_choose) {
+    router.selection(RouterSelection::expert_choice);
+  } else {
+    router.capacity_factor(0.5);
+  }
+  SparseMoEBlock block(SparseMoEBlockOptions(6, 4)
+                           .experts_per_token(2)
+                           .expert_dim(5)
+                           .initializer_range(0.5)
+                           .output_initializer_range(0.5)
+                           .weights_on_input(on_input)
+                           .router(router));
+  block->to(torch::kFloat64);
+  const auto input = torch::randn({9, 6}, torch::kFloat64).requires_grad_();
+  const auto result = block->forward_with_routing(input);
+  REQUIRE_FALSE(result.routing.kept.all().item<bool>());
+  auto expected = torch::zeros_like(input);
+  for (int64_t token = 0; token < 9; ++token) {
+    for (int64_t slot = 0; slot < result.routing.experts.size(1); ++slot) {
+      if (!result.routing.kept[token][slot].item<bool>()) {
+        continue;
+      }
+      const auto weight = result.routing.weights[token][slot];
+      auto expert = block->expert(result.routing.experts[token][slot].item<int64_t>());
+      expected[token] +=
+          on_input ? expert(input[token] * weight) : expert(input[token]) * weight;
+    }
+  }
+  CHECK_THAT(result.output, AllClose(expected, 1e-9));
+  auto inputs = block->parameters();
+  inputs.push_back(input);
+  CHECK(gradient_error([&] { return block(input).square().sum(); }, inputs) < 1e-6);
+}
+
+TEST_CASE("SparseMoEBlock: on the fast path, too, dropped rows are left out", "[layers]") {
+  torch::manual_seed(7);
+  SparseMoEBlock block(
+      SparseMoEBlockOptions(20, 4)
+          .expert_dim(24)
+          .initializer_range(0.5)
+          .output_initializer_range(0.5)
+          .router(TopKRouterOptions(20, 4).initializer_range(1.0).capacity_factor(0.6)));
+  const auto input = torch::randn({33, 20}).requires_grad_();
+  const auto upstream = torch::randn({33, 20});
+  const auto result = block->forward_with_routing(input);
+  REQUIRE(dropped_rows(result.routing).item<int64_t>() > 0);
+  const auto reference = every_expert_on_every_token(block, input, result.routing);
+  CHECK_THAT(result.output, AllClose(reference, 2e-5));
+  auto inputs = block->parameters();
+  inputs.push_back(input);
+  const auto gradients =
+      torch::autograd::grad({(result.output * upstream).sum()}, inputs, {}, true);
+  const auto expected = torch::autograd::grad({(reference * upstream).sum()}, inputs);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    CAPTURE(i);
+    CHECK_THAT(gradients[i], AllClose(expected[i], 2e-5));
+  }
+}
+
+TEST_CASE("SparseMoEBlock: the dense mixture is the weighted sum of all experts", "[layers]") {
+  torch::manual_seed(8);
+  SparseMoEBlock block(SparseMoEBlockOptions(6, 5).experts_per_token(5).expert_dim(7));
+  const auto input = torch::randn({4, 6});
+  const auto scores = torch::softmax(torch::mm(input, block->router->weight.t()), -1);
+  auto expected = torch::zeros_like(input);
+  for (int64_t e = 0; e < 5; ++e) {
+    expected = expected + scores.slice(1, e, e + 1) * block->expert(e)(input);
+  }
+  CHECK_THAT(block(input), AllClose(expected, 1e-5));
+}
+
+TEST_CASE("SparseMoEBlock: routes by token ids of the input's shape", "[layers]") {
+  torch::manual_seed(9);
+  SparseMoEBlock block(SparseMoEBlockOptions(6, 4).expert_dim(5).router(
+      TopKRouterOptions(6, 4).selection(RouterSelection::hash)));
+  const auto ids = torch::tensor({{1, 2, 3}, {3, 2, 1}}, torch::kInt64);
+  const auto experts =
+      block->forward_with_routing(torch::randn({2, 3, 6}), ids).routing.experts.view({2, 3, 2});
+  CHECK(torch::equal(experts[0], experts[1].flip({0})));
+  REQUIRE_THROWS_WITH(block(torch::randn({2, 3, 6})), ContainsSubstring("needs the token ids"));
 }
 
 TEST_CASE("SparseMoEBlock: weights may multiply the experts' inputs", "[layers]") {

@@ -142,6 +142,7 @@ TEST_CASE("TopKRouter: sparsemixer weighs each expert among those near it", "[la
                                     .experts_per_token(2)
                                     .weighting(RouterWeighting::sparsemixer)
                                     .sparsemixer_jitter(0.1));
+  router->eval();
   const auto routing = router(logits);
   CHECK(torch::equal(routing.experts, torch::tensor({{0, 1}})));
   // First 10 against 9 (7.5 is a quarter away), then 9 against 7.5.
@@ -203,10 +204,206 @@ TEST_CASE("TopKRouter: the gradient of the weights is right", "[layers]") {
   CHECK(gradient_error(function, {input, router->weight}) < 1e-6);
 }
 
+TEST_CASE("TopKRouter: every score by its definition", "[layers]") {
+  const auto logits = torch::tensor({{0.0, 1.0, -1.0, 3.0}});
+  auto options = TopKRouterOptions(4, 4).experts_per_token(2).normalize_weights(false);
+  SECTION("sqrt_softplus") {
+    const auto routing = identity_router(options.score(RouterScore::sqrt_softplus))(logits);
+    const auto expected = torch::tensor(
+        {{std::sqrt(std::log1p(std::exp(3.0))), std::sqrt(std::log1p(std::exp(1.0)))}});
+    CHECK_THAT(routing.weights, AllClose(expected, 1e-6));
+    CHECK(torch::equal(routing.experts, torch::tensor({{3, 1}})));
+  }
+  SECTION("sqrt_softplus where it is nearly 0") {
+    auto router = identity_router(options.score(RouterScore::sqrt_softplus));
+    const auto input = (logits - 200.0).requires_grad_();
+    const auto routing = router(input);
+    CHECK(torch::equal(routing.experts, torch::tensor({{3, 1}})));
+    routing.weights.sum().backward();
+    CHECK(input.grad().isfinite().all().item<bool>());
+  }
+  SECTION("identity") {
+    const auto routing = identity_router(options.score(RouterScore::identity))(logits);
+    CHECK_THAT(routing.weights, AllClose(torch::tensor({{3.0, 1.0}}), 1e-6));
+  }
+  SECTION("the softmax of the chosen logits, whatever the scores") {
+    options.score(GENERATE(RouterScore::identity, RouterScore::sigmoid, RouterScore::softmax));
+    const auto routing = identity_router(options.weighting(RouterWeighting::softmax))(logits);
+    const double first = 1.0 / (1.0 + std::exp(-2.0));
+    CHECK_THAT(routing.weights, AllClose(torch::tensor({{first, 1.0 - first}}), 1e-6));
+  }
+}
+
+TEST_CASE("TopKRouter: the cosine gate divides cosines by its temperature", "[layers]") {
+  torch::manual_seed(0);
+  const auto projected = GENERATE(false, true);
+  TopKRouter router(TopKRouterOptions(6, 4)
+                        .gate(RouterGate::cosine)
+                        .cosine_dim(projected ? 3 : 0)
+                        .cosine_temperature(0.25));
+  const auto input = torch::randn({5, 6});
+  const auto logits = router(input).logits;
+  for (int64_t t = 0; t < 5; ++t) {
+    for (int64_t e = 0; e < 4; ++e) {
+      const auto x = projected ? torch::mv(router->projection, input[t]) : input[t];
+      const auto w = router->weight[e];
+      const double cosine =
+          (x * w).sum().item<double>() / (x.norm().item<double>() * w.norm().item<double>());
+      CHECK_THAT(logits[t][e].item<double>(), WithinAbs(cosine / 0.25, 1e-5));
+    }
+  }
+  // The length of the input does not matter, and the temperature stays above 0.01.
+  CHECK_THAT(router(input * 100.0).logits, AllClose(logits, 1e-5));
+  const torch::NoGradGuard no_grad;
+  router->log_scale.fill_(50.0);
+  CHECK_THAT(router(input).logits, AllClose(logits * 0.25 * 100.0, 1e-5));
+}
+
+TEST_CASE("TopKRouter: jitter multiplies its input, in training only", "[layers]") {
+  torch::manual_seed(0);
+  auto router = identity_router(TopKRouterOptions(4, 4).jitter(0.1));
+  const auto input = torch::rand({2000, 4}) + 1.0;
+  const auto ratio = router(input).logits / input;
+  CHECK(ratio.min().item<double>() >= 0.9 - 1e-6);
+  CHECK(ratio.max().item<double>() <= 1.1 + 1e-6);
+  CHECK_THAT(ratio.mean().item<double>(), WithinAbs(1.0, 0.005));
+  CHECK_THAT(ratio.std().item<double>(), WithinRel(0.2 / std::sqrt(12.0), 0.05));
+  torch::manual_seed(7);
+  const auto first = router(input).logits;
+  torch::manual_seed(7);
+  CHECK_THAT(router(input).logits, SameBits(first));
+  router->eval();
+  CHECK_THAT(router(input).logits, AllClose(input, 1e-6));
+}
+
+TEST_CASE("TopKRouter: learned noise has the width that its weights say", "[layers]") {
+  torch::manual_seed(0);
+  auto router = identity_router(TopKRouterOptions(4, 4).noise(RouterNoise::learned));
+  const auto input = torch::ones({4000, 4});
+  {
+    const torch::NoGradGuard no_grad;
+    router->noise_weight.copy_(torch::tensor({-9.0, -1.0, 0.0, 1.0}).unsqueeze(1) / 4.0);
+  }
+  const auto noise = router(input).logits - input;
+  for (int64_t e = 0; e < 4; ++e) {
+    const double width = std::log1p(std::exp(router->noise_weight[e].sum().item<double>()));
+    CHECK_THAT(noise.select(1, e).mean().item<double>(), WithinAbs(0.0, width / 15));
+    CHECK_THAT(noise.select(1, e).std().item<double>(), WithinRel(width, 0.05));
+  }
+  router->eval();
+  CHECK_THAT(router(input).logits, SameBits(input));
+}
+
+TEST_CASE("TopKRouter: noise of no width is top_k", "[layers]") {
+  torch::manual_seed(0);
+  auto noisy = identity_router(TopKRouterOptions(5, 5).noise(RouterNoise::learned));
+  {
+    const torch::NoGradGuard no_grad;
+    noisy->noise_weight.fill_(-1000.0);
+  }
+  const auto input = torch::rand({20, 5}) + 1.0;
+  const auto expected = identity_router(TopKRouterOptions(5, 5))(input);
+  const auto routing = noisy(input);
+  CHECK(torch::equal(routing.experts, expected.experts));
+  CHECK_THAT(routing.weights, SameBits(expected.weights));
+}
+
+TEST_CASE("TopKRouter: capacity drops in training only", "[layers]") {
+  // All four tokens prefer expert 0, which has room for ceil(1.0 * 4 / 2) = 2.
+  const auto logits = torch::tensor({{2.0, 0.0}, {3.0, 0.0}, {4.0, 0.0}, {1.0, 0.0}});
+  auto router =
+      identity_router(TopKRouterOptions(2, 2).experts_per_token(1).capacity_factor(1.0));
+  const auto routing = router(logits);
+  CHECK(torch::equal(routing.kept, torch::tensor({{true}, {true}, {false}, {false}})));
+  CHECK(dropped_rows(routing).item<int64_t>() == 2);
+  CHECK(torch::equal(chosen_counts(routing), torch::tensor({4, 0})));
+  auto by_score = identity_router(
+      TopKRouterOptions(2, 2).experts_per_token(1).capacity_factor(1.0).capacity_drop(
+          CapacityDrop::score));
+  CHECK(torch::equal(by_score(logits).kept, torch::tensor({{false}, {true}, {true}, {false}})));
+  router->eval();
+  CHECK_FALSE(router(logits).kept.defined());
+  // Chosen tokens are weighted as without a capacity.
+  CHECK_THAT(router(logits).weights, SameBits(routing.weights));
+}
+
+TEST_CASE("TopKRouter: experts that choose weigh the tokens that they chose", "[layers]") {
+  torch::manual_seed(0);
+  const bool normalize = GENERATE(false, true);
+  auto router = identity_router(TopKRouterOptions(4, 4)
+                                    .experts_per_token(1)
+                                    .selection(RouterSelection::expert_choice)
+                                    .normalize_weights(normalize));
+  const auto routing = router(torch::randn({6, 4}));
+  CHECK(torch::equal(expert_counts(routing), torch::tensor({2, 2, 2, 2})));
+  CHECK(dropped_rows(routing).item<int64_t>() == 0);
+  for (int64_t t = 0; t < 6; ++t) {
+    double sum = 0.0;
+    for (int64_t e = 0; e < 4; ++e) {
+      CHECK(routing.experts[t][e].item<int64_t>() == e);
+      sum += routing.kept[t][e].item<bool>() ? routing.scores[t][e].item<double>() : 0.0;
+    }
+    for (int64_t e = 0; e < 4; ++e) {
+      const double score =
+          routing.kept[t][e].item<bool>() ? routing.scores[t][e].item<double>() : 0.0;
+      const double expected = score == 0.0 || !normalize ? score : score / sum;
+      CHECK_THAT(routing.weights[t][e].item<double>(), WithinAbs(expected, 1e-6));
+    }
+  }
+}
+
+TEST_CASE("TopKRouter: the gradients of every method are right", "[layers]") {
+  auto options = TopKRouterOptions(5, 6).experts_per_token(3).initializer_range(1.0);
+  SECTION("sqrt_softplus") {
+    options.score(RouterScore::sqrt_softplus);
+  }
+  SECTION("identity, softmax of the chosen") {
+    options.score(RouterScore::identity).weighting(RouterWeighting::softmax);
+  }
+  SECTION("cosine with a projection") {
+    options.gate(RouterGate::cosine).cosine_dim(4).bias(true);
+  }
+  SECTION("learned noise and jitter") {
+    options.noise(RouterNoise::learned).jitter(0.1);
+  }
+  SECTION("sinkhorn") {
+    options.selection(RouterSelection::sinkhorn);
+  }
+  SECTION("hash") {
+    options.selection(RouterSelection::hash);
+  }
+  SECTION("expert choice") {
+    options.selection(RouterSelection::expert_choice);
+  }
+  torch::manual_seed(0);
+  TopKRouter router(options);
+  router->to(torch::kFloat64);
+  const auto input = torch::randn({4, 5}, torch::kFloat64).requires_grad_();
+  const auto ids = torch::tensor({3, 1, 4, 1}, torch::kInt64);
+  const auto factor = torch::randn({4, 6}, torch::kFloat64);
+  const auto function = [&] {
+    torch::manual_seed(1);
+    const auto weights = router(input, ids).weights;
+    return (weights * factor.slice(1, 0, weights.size(1))).sum();
+  };
+  auto inputs = router->parameters();
+  inputs.push_back(input);
+  CHECK(gradient_error(function, inputs) < 1e-6);
+}
+
 TEST_CASE("TopKRouter: is a LibTorch module", "[layers]") {
   const TopKRouter router(TopKRouterOptions(6, 4).experts_per_token(3));
   check_module_contract(
       router, {"weight"}, "moe::TopKRouter(model_dim=6, num_experts=4, experts_per_token=3");
+  const TopKRouter with_more(TopKRouterOptions(6, 4)
+                                 .gate(RouterGate::cosine)
+                                 .cosine_dim(3)
+                                 .bias(true)
+                                 .noise(RouterNoise::learned));
+  check_module_contract(
+      with_more,
+      {"weight", "bias", "projection", "log_scale", "noise_weight"},
+      "moe::TopKRouter(model_dim=6");
 }
 
 TEST_CASE("TopKRouter: initial weights have the stated spread", "[layers]") {
@@ -222,6 +419,15 @@ TEST_CASE("TopKRouter: impossible options and inputs are named", "[layers]") {
       TopKRouter(TopKRouterOptions(8, 4).experts_per_token(5)),
       ContainsSubstring("experts_per_token (5)") && ContainsSubstring("[1, num_experts = 4]"));
   REQUIRE_THROWS_WITH(TopKRouter(TopKRouterOptions(0, 4)), ContainsSubstring("model_dim (0)"));
+  REQUIRE_THROWS_WITH(
+      TopKRouter(TopKRouterOptions(8, 4).jitter(1.0)),
+      ContainsSubstring("jitter (1) must be in [0, 1)"));
+  REQUIRE_THROWS_WITH(
+      TopKRouter(TopKRouterOptions(8, 4).capacity_factor(-1.0)),
+      ContainsSubstring("capacity_factor (-1)"));
+  REQUIRE_THROWS_WITH(
+      TopKRouter(TopKRouterOptions(8, 4).score(RouterScore::identity)),
+      ContainsSubstring("identity scores may sum to 0"));
   TopKRouter router(8, 4);
   REQUIRE_THROWS_WITH(
       router(torch::zeros({3, 7})),

@@ -93,8 +93,14 @@ TEST_CASE("Trainer: accumulation gives the gradient of the whole batch", "[train
 TEST_CASE("Trainer: restored, it goes on bit for bit", "[training]") {
   const TrainingSetup setup;
   const auto options = quick_options();
-  auto whole = setup.trainer(learning_decoder(), options);
-  auto first = setup.trainer(learning_decoder(), options);
+  auto decoder = learning_decoder();
+  if (GENERATE(false, true)) { // what is drawn at random is a function of the step
+    decoder.router_noise = "learned";
+    decoder.router_jitter = 0.1;
+    decoder.capacity_factor = 0.8;
+  }
+  auto whole = setup.trainer(decoder, options);
+  auto first = setup.trainer(decoder, options);
   for (int i = 0; i < 5; ++i) {
     whole.step();
     first.step();
@@ -103,7 +109,7 @@ TEST_CASE("Trainer: restored, it goes on bit for bit", "[training]") {
   const auto folder = setup.folder.path();
   save_safetensors(*first.model(), folder / "model.safetensors");
   save_training_state(folder, first.state());
-  DecoderLM model(learning_decoder());
+  DecoderLM model(decoder);
   load_safetensors(*model, folder / "model.safetensors");
   Trainer second(model, setup.dataset(), options);
   second.restore(load_training_state(folder));

@@ -68,6 +68,62 @@ TEST_CASE("Options survive config.json of the family that expresses them", "[che
   }
 }
 
+TEST_CASE("What matters in training only is kept beside any architecture", "[checkpoint]") {
+  auto options = tiny_model_options();
+  options.capacity_factor = 1.25;
+  options.router_jitter = 0.01;
+  SECTION("by position") {}
+  SECTION("by score") {
+    options.capacity_drop = "score";
+    options.router_sees_future = true;
+  }
+  const auto written = write_config(options);
+  CHECK(written.family == "qwen3_moe");
+  CHECK(written.notices.empty());
+  const auto back = read_config(written.config, "config.json");
+  CHECK(back.notices.empty());
+  CHECK((canonical(back.options) == canonical(options)));
+  // No key is written for what is not used.
+  CHECK_FALSE(base_config().contains("capacity_factor"));
+  auto broken = base_config();
+  broken["router_jitter"] = 2.0;
+  CHECK_THROWS_WITH(read(broken), ContainsSubstring("router_jitter: 2"));
+}
+
+TEST_CASE("Routing that no architecture has is written in our own format", "[checkpoint]") {
+  auto options = tiny_model_options();
+  std::string name;
+  SECTION("hash") {
+    options.router_selection = name = "hash";
+  }
+  SECTION("sinkhorn") {
+    options.router_selection = name = "sinkhorn";
+    options.router_sees_future = true;
+  }
+  SECTION("expert choice") {
+    options.router_selection = name = "expert_choice";
+    options.router_sees_future = true;
+  }
+  SECTION("learned noise") {
+    options.router_noise = name = "learned";
+  }
+  SECTION("cosine gate") {
+    options.router_gate = name = "cosine";
+    options.router_cosine_dim = 3;
+  }
+  SECTION("another score") {
+    options.router_score = name = "sqrt_softplus";
+  }
+  SECTION("softmax of chosen logits by sigmoid") {
+    options.router_score = name = "sigmoid";
+    options.router_weighting = "softmax";
+  }
+  const auto written = write_config(options);
+  CHECK(written.family == "moe_decoder");
+  CHECK_THAT(written.notices.at(0), ContainsSubstring(name));
+  CHECK((read_config(written.config, "config.json").options == options));
+}
+
 TEST_CASE("A notice names the options that Hugging Face cannot express", "[checkpoint]") {
   auto options = tiny_model_options();
   options.gated = false;

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include "moe/layers/router_methods.h"
+
+namespace moe {
+
+/// The scores [T, E] of `logits` [T, E].
+torch::Tensor router_scores(const torch::Tensor& logits, RouterScore score);
+
+} // namespace moe
