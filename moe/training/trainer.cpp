@@ -39,6 +39,34 @@ TrainableRows trainable_rows_of(const DecoderLM& model, const TrainerOptions& op
   return trainable_rows(parameters, options.freeze, options.only);
 }
 
+std::optional<LoraAdapters> lora_adapters(
+    const DecoderLM& model, const TrainerOptions& options) {
+  if (options.lora_rank == 0) {
+    return std::nullopt;
+  }
+  const auto rank = options.lora_rank;
+  const double alpha =
+      options.lora_alpha > 0.0 ? options.lora_alpha : 2.0 * static_cast<double>(rank);
+  const auto& targets = options.lora_targets;
+  return LoraAdapters(
+      model, rank, alpha, targets.empty() ? std::vector<std::string>{"experts"} : targets);
+}
+
+/// What the optimizer moves.
+std::vector<std::pair<std::string, torch::Tensor>> learning_parameters(
+    const DecoderLM& model, const std::optional<LoraAdapters>& lora) {
+  return lora ? lora->parameters() : model->named_parameters().pairs();
+}
+
+std::vector<std::string> names_of(
+    const std::vector<std::pair<std::string, torch::Tensor>>& parameters) {
+  std::vector<std::string> names;
+  for (const auto& entry : parameters) {
+    names.push_back(entry.first);
+  }
+  return names;
+}
+
 double tokens_that_count(const std::vector<Batch>& batches) {
   double count = 0.0;
   for (const auto& batch : batches) {
@@ -46,21 +74,6 @@ double tokens_that_count(const std::vector<Batch>& batches) {
                                        : static_cast<double>(batch.targets.numel());
   }
   return std::max(count, 1.0); // there may be a batch in which nobody replies
-}
-
-void copy_moment(torch::Tensor destination, const StateDict& saved, const std::string& name) {
-  const auto* source = saved.find(name);
-  check(source != nullptr, "training state: there is no ", name);
-  check(
-      source->sizes() == destination.sizes(),
-      "training state: ",
-      name,
-      " has the shape ",
-      source->sizes(),
-      ", the model needs ",
-      destination.sizes());
-  const torch::NoGradGuard no_grad;
-  destination.copy_(*source);
 }
 
 } // namespace
@@ -78,11 +91,12 @@ Trainer::Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& optio
       device_(find_device(options.device)),
       routing_objective_(options, model_->options),
       trainable_(trainable_rows_of(model_, options)),
+      lora_(lora_adapters(model_, options)),
       optimizer_(
-          model_->named_parameters().pairs(),
+          learning_parameters(model_, lora_),
           optimizer_options(options),
-          trainable_,
-          parameter_groups(model_->named_parameters().keys(), options)) {
+          lora_ ? TrainableRows{} : trainable_,
+          parameter_groups(names_of(learning_parameters(model_, lora_)), options)) {
   validate(options_);
   data_.check_sequence_length(options_.sequence_length);
   model_->train();
@@ -128,7 +142,11 @@ void Trainer::update_selection_biases(const std::vector<torch::Tensor>& counts) 
     if (!router->selection_bias.defined()) {
       continue;
     }
-    // What does not learn keeps its bias, too.
+    // What does not learn keeps its bias, too. The weight of a router without an adapter does
+    // not even require a gradient.
+    if (!router->weight.requires_grad()) {
+      continue;
+    }
     const auto rows =
         trainable_.find("layers." + std::to_string(layers[i]) + ".moe.router.weight");
     update_selection_bias(
@@ -179,6 +197,9 @@ StepMetrics Trainer::step() {
   for (const auto& batch : batches) {
     accumulate(batch, normalizer, sums);
   }
+  if (lora_) {
+    lora_->pull_gradients();
+  }
   StepMetrics metrics;
   metrics.step = steps_done_ + 1;
   metrics.loss = sums.loss.item<double>();
@@ -190,6 +211,9 @@ StepMetrics Trainer::step() {
         options_.max_grad_norm > 0.0 && metrics.grad_norm > options_.max_grad_norm;
     optimizer_.step(metrics.lr, clip ? options_.max_grad_norm / metrics.grad_norm : 1.0);
     update_selection_biases(sums.routing.counts);
+    if (lora_) {
+      lora_->apply();
+    }
   } else {
     ++steps_skipped_;
   }
@@ -207,35 +231,6 @@ StepMetrics Trainer::step() {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   metrics.tokens_per_s = static_cast<double>(step_tokens) / elapsed.count();
   return metrics;
-}
-
-TrainingState Trainer::state() const {
-  TrainingState state;
-  state.step = steps_done_;
-  state.tokens = tokens_;
-  state.counters["optimizer_steps"] = optimizer_.steps;
-  state.counters["skipped_steps"] = steps_skipped_;
-  for (const auto& slot : optimizer_.slots()) {
-    state.optimizer.insert("exp_avg/" + slot.name, slot.exp_avg);
-    state.optimizer.insert("exp_avg_sq/" + slot.name, slot.exp_avg_sq);
-  }
-  return state;
-}
-
-void Trainer::restore(const TrainingState& state) {
-  for (const auto& slot : optimizer_.slots()) {
-    copy_moment(slot.exp_avg, state.optimizer, "exp_avg/" + slot.name);
-    copy_moment(slot.exp_avg_sq, state.optimizer, "exp_avg_sq/" + slot.name);
-  }
-  const auto counter = [&](const std::string& name) {
-    const auto found = state.counters.find(name);
-    check(found != state.counters.end(), "training state: there is no counter ", name);
-    return found->second;
-  };
-  optimizer_.steps = counter("optimizer_steps");
-  steps_skipped_ = counter("skipped_steps");
-  steps_done_ = state.step;
-  tokens_ = state.tokens;
 }
 
 } // namespace moe

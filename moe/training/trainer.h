@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "moe/data/token_dataset.h"
 #include "moe/decoder/decoder_lm.h"
 #include "moe/training/adamw.h"
+#include "moe/training/lora.h"
 #include "moe/training/metrics.h"
 #include "moe/training/routing_objective.h"
 #include "moe/training/trainer_options.h"
@@ -51,8 +53,13 @@ class Trainer {
   DecoderLM model() const {
     return model_;
   }
+  /// The adapters that learn instead of the weights, with `lora_rank`.
+  const std::optional<LoraAdapters>& lora() const {
+    return lora_;
+  }
 
-  /// Step number, tokens and moments; the other fields are the caller's.
+  /// Step number, tokens, moments and, of adapters, their matrices and the weights that they
+  /// change; the other fields are the caller's.
   TrainingState state() const;
 
   /// Goes on where `state` was taken. Throws `Error` when it is of another model.
@@ -72,6 +79,7 @@ class Trainer {
   torch::Device device_;
   RoutingObjective routing_objective_;
   TrainableRows trainable_;
+  std::optional<LoraAdapters> lora_;
   AdamW optimizer_;
   int64_t steps_done_ = 0;
   int64_t steps_skipped_ = 0;

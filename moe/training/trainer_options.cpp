@@ -92,6 +92,27 @@ void check_learning(const TrainerOptions& options) {
   check_one_of({"stop", "skip"}, "on_nonfinite", options.on_nonfinite);
 }
 
+void check_lora(const TrainerOptions& options) {
+  check_at_least(0, "lora_rank", options.lora_rank);
+  check_number_not_negative("lora_alpha", options.lora_alpha);
+  for (const auto& target : options.lora_targets) {
+    check_one_of(
+        {"head", "attention", "router", "experts", "shared_expert", "feed_forward"},
+        "lora_targets",
+        target);
+  }
+  check_option(
+      options.lora_rank > 0 || options.lora_targets.empty(),
+      "lora_rank",
+      options.lora_rank,
+      "at least 1 beside lora_targets");
+  check_option(
+      options.lora_rank == 0 || (options.freeze.empty() && options.only.empty()),
+      "lora_rank",
+      options.lora_rank,
+      "without freeze and only; lora_targets says what learns");
+}
+
 void check_routing(const TrainerOptions& options) {
   check_number_not_negative("router_lr_ratio", options.router_lr_ratio);
   check_number_not_negative("router_weight_decay_ratio", options.router_weight_decay_ratio);
@@ -119,6 +140,7 @@ void validate(const TrainerOptions& options) {
   check_tokenizer(options.tokenizer);
   check_sizes(options);
   check_learning(options);
+  check_lora(options);
   check_routing(options);
   check_one_of({"cpu", "cuda"}, "device", options.device);
   check_one_of({"auto", "float32", "bfloat16"}, "dtype", options.dtype);

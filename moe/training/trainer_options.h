@@ -19,6 +19,9 @@ struct TrainerOptions {
   std::string from;
   std::vector<std::string> freeze;
   std::vector<std::string> only;
+  int64_t lora_rank = 0;
+  double lora_alpha = 0.0;
+  std::vector<std::string> lora_targets;
   std::string chat_format;
   bool document_mask = false;
 
@@ -99,6 +102,20 @@ struct TrainerOptions {
         "only",
         options.only,
         "Parts that learn, named as for freeze; all others do not; repeatable.");
+    visit(
+        "lora_rank",
+        options.lora_rank,
+        "Learn low-rank changes of this rank to weight matrices instead of the weights; 0 for "
+        "none.");
+    visit(
+        "lora_alpha",
+        options.lora_alpha,
+        "Low-rank changes count lora_alpha / lora_rank; 0 means twice lora_rank.");
+    visit(
+        "lora_targets",
+        options.lora_targets,
+        "Parts whose matrices are changed by lora_rank, named as for freeze; experts if not "
+        "given; repeatable.");
     visit(
         "chat_format",
         options.chat_format,

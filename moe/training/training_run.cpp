@@ -13,6 +13,7 @@
 #include "moe/files/atomic_file.h"
 #include "moe/files/atomic_folder.h"
 #include "moe/training/compute_dtype.h"
+#include "moe/training/peft_adapter.h"
 
 namespace moe {
 namespace {
@@ -249,6 +250,13 @@ void TrainingRun::save(bool is_best) {
   }
   for (const auto& [name, text] : companions_) {
     write_file_atomically(checkpoint.path() / name, text);
+  }
+  if (const auto& lora = trainer_->lora()) {
+    const auto obstacle = write_peft_adapter(
+        checkpoint.path() / "adapter", *lora, model->options, family_, options_.from);
+    if (!obstacle.empty() && saved_step_ < 0) {
+      callbacks_.log("note: there is no adapter folder for PEFT: " + obstacle);
+    }
   }
   save_training_state(checkpoint.path(), state);
   checkpoint.commit();

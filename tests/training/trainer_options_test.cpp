@@ -50,6 +50,7 @@ TEST_CASE("TrainerOptions: impossible numbers are named with the allowed ones", 
        {&O::seed,
         &O::warmup_steps,
         &O::decay_steps,
+        &O::lora_rank,
         &O::balancing_devices,
         &O::eval_every,
         &O::checkpoint_every}) {
@@ -57,7 +58,8 @@ TEST_CASE("TrainerOptions: impossible numbers are named with the allowed ones", 
     CHECK(refusal(field, int64_t{0}).empty());
   }
   for (const auto field :
-       {&O::lr,
+       {&O::lora_alpha,
+        &O::lr,
         &O::min_lr_ratio,
         &O::weight_decay,
         &O::beta1,
@@ -101,6 +103,24 @@ TEST_CASE("TrainerOptions: unknown words are named with the known ones", "[train
   CHECK(
       refusal(&O::selection_bias_update, std::string("linear")) ==
       "selection_bias_update: 'linear' is not possible; sign or proportional");
+}
+
+TEST_CASE("TrainerOptions: adapters learn alone", "[training]") {
+  using O = TrainerOptions;
+  using Texts = std::vector<std::string>;
+  CHECK_THAT(
+      refusal(&O::lora_targets, Texts{"norms"}),
+      ContainsSubstring("lora_targets: 'norms' is not possible; head, attention, router"));
+  CHECK_THAT(
+      refusal(&O::lora_targets, Texts{"experts"}),
+      ContainsSubstring("lora_rank: 0 is not possible; at least 1 beside lora_targets"));
+  TrainerOptions options;
+  options.lora_rank = 8;
+  options.lora_targets = {"experts", "attention"};
+  CHECK_NOTHROW(validate(options));
+  options.freeze = {"router"};
+  CHECK_THROWS_WITH(
+      validate(options), ContainsSubstring("lora_rank: 8 is not possible; without freeze"));
 }
 
 TEST_CASE("TrainerOptions: data, mixture and tokenizer have their forms", "[training]") {
