@@ -46,10 +46,10 @@ void check_size(const ReadConfig& config, const SafetensorsFolder& weights) {
   int64_t experts = 0;
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     const bool moe = is_moe_layer(options, layer);
-    experts += moe ? options.num_experts : 0;
+    experts += layer_experts(options, layer);
     parameters += width * static_cast<double>(options.num_heads) *
                   static_cast<double>(resolved_head_dim(options));
-    parameters += width * (moe ? static_cast<double>(options.num_experts) *
+    parameters += width * (moe ? static_cast<double>(layer_experts(options, layer)) *
                                      static_cast<double>(options.expert_dim)
                                : static_cast<double>(options.dense_dim));
   }

@@ -136,12 +136,26 @@ void drop_unused_routing(DecoderOptions& options) {
   options.router_sees_future = depends_on_future(options);
 }
 
+// A list says something only of layers with experts, and only if they differ.
+void drop_uniform_experts(DecoderOptions& options) {
+  int64_t most = 0;
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    most = std::max(most, layer_experts(options, layer));
+  }
+  options.num_experts = most;
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    if (!options.layer_num_experts.empty() && names_layer(options.dense_layers, layer)) {
+      options.layer_num_experts[static_cast<size_t>(layer)] = most;
+    }
+  }
+  drop_uniform(options.layer_num_experts, most);
+}
+
 void drop_unused_experts(DecoderOptions& options) {
   const DecoderOptions defaults;
-  if (static_cast<int64_t>(options.dense_layers.size()) == options.num_layers) {
-    options.num_experts = 0;
-  }
+  drop_uniform_experts(options);
   if (options.num_experts == 0) {
+    options.layer_num_experts.clear();
     options.experts_per_token = defaults.experts_per_token;
     options.expert_dim = defaults.expert_dim;
     options.dense_layers.clear();

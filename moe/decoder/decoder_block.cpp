@@ -73,7 +73,7 @@ LatentAttentionOptions latent_attention_options(const DecoderOptions& options, i
 }
 
 TopKRouterOptions router_options(const DecoderOptions& options, int64_t layer) {
-  return TopKRouterOptions(options.model_dim, options.num_experts)
+  return TopKRouterOptions(options.model_dim, layer_experts(options, layer))
       .experts_per_token(options.experts_per_token)
       .gate(router_gate_from_name(options.router_gate))
       .cosine_dim(options.router_cosine_dim)
@@ -123,7 +123,7 @@ RotaryScaling rotary_scaling(const std::string& name) {
 } // namespace
 
 SparseMoEBlockOptions moe_block_options(const DecoderOptions& options, int64_t layer) {
-  auto result = SparseMoEBlockOptions(options.model_dim, options.num_experts)
+  auto result = SparseMoEBlockOptions(options.model_dim, layer_experts(options, layer))
                     .experts_per_token(options.experts_per_token)
                     .expert_dim(options.expert_dim)
                     .activation(activation_from_name(options.activation))
@@ -254,16 +254,27 @@ DecoderBlockOutput DecoderBlockImpl::forward(
     const torch::Tensor& hidden,
     const SequenceContext& context,
     const torch::Tensor& token_ids) {
+  return feed(attend(hidden, context), token_ids);
+}
+
+FeedForwardInput DecoderBlockImpl::attend(
+    const torch::Tensor& hidden, const SequenceContext& context) {
   const auto attended = attention_norm.is_empty() ? hidden : attention_norm(hidden);
   const auto mixed = add(hidden, mixer().mix(attended, context), attention_output_norm);
   const auto normed = options.norm_placement == "parallel" ? attended
                       : feed_forward_norm.is_empty()       ? mixed
                                                            : feed_forward_norm(mixed);
+  return {mixed, normed};
+}
+
+DecoderBlockOutput DecoderBlockImpl::feed(
+    const FeedForwardInput& input, const torch::Tensor& token_ids) {
   if (moe.is_empty()) {
-    return {add(mixed, feed_forward(normed), feed_forward_output_norm), std::nullopt};
+    return {
+        add(input.hidden, feed_forward(input.normed), feed_forward_output_norm), std::nullopt};
   }
-  const auto experts = moe->forward_with_routing(normed, token_ids);
-  return {add(mixed, experts.output, feed_forward_output_norm), experts.routing};
+  const auto experts = moe->forward_with_routing(input.normed, token_ids);
+  return {add(input.hidden, experts.output, feed_forward_output_norm), experts.routing};
 }
 
 SequenceMixer& DecoderBlockImpl::mixer() {

@@ -12,6 +12,12 @@
 
 namespace moe {
 
+/// What the second part of a block takes.
+struct FeedForwardInput {
+  torch::Tensor hidden; ///< [B, S, D], to which the part's result is added
+  torch::Tensor normed; ///< [B, S, D], of which router and experts compute
+};
+
 /// A block's result.
 struct DecoderBlockOutput {
   torch::Tensor hidden;           ///< [B, S, D]
@@ -43,6 +49,11 @@ class DecoderBlockImpl : public torch::nn::Cloneable<DecoderBlockImpl> {
       const torch::Tensor& hidden,
       const SequenceContext& context,
       const torch::Tensor& token_ids = {});
+
+  /// The two parts of `forward`, which is `feed(attend(hidden, context), token_ids)`.
+  FeedForwardInput attend(const torch::Tensor& hidden, const SequenceContext& context);
+  DecoderBlockOutput feed(
+      const FeedForwardInput& input, const torch::Tensor& token_ids = {});
 
   /// The part in which tokens see each other.
   SequenceMixer& mixer();

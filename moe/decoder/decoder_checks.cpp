@@ -245,6 +245,29 @@ void check_router(const DecoderOptions& options) {
   check_future(options);
 }
 
+void check_layer_experts(const DecoderOptions& options) {
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    const int64_t experts = layer_experts(options, layer);
+    check(
+        !is_moe_layer(options, layer) ||
+            (experts >= options.experts_per_token && experts <= options.num_experts),
+        "layer_num_experts: ",
+        experts,
+        " of layer ",
+        layer,
+        " is not in experts_per_token (",
+        options.experts_per_token,
+        ") to num_experts (",
+        options.num_experts,
+        ")");
+  }
+  check(
+      options.layer_num_experts.empty() || options.router_selection == "top_k",
+      "layer_num_experts: layers with different numbers of experts need the router_selection "
+      "top_k, not ",
+      options.router_selection);
+}
+
 void check_experts(const DecoderOptions& options) {
   check_at_least(0, "num_experts", options.num_experts);
   check_at_least(0, "shared_expert_dim", options.shared_expert_dim);
@@ -260,6 +283,7 @@ void check_experts(const DecoderOptions& options) {
   if (any_dense) {
     check_at_least(1, "dense_dim", options.dense_dim);
   }
+  check_one_per_layer("layer_num_experts", options.layer_num_experts, options);
   if (options.num_experts > 0) {
     check_at_least(1, "expert_dim", options.expert_dim);
     check(
@@ -270,6 +294,7 @@ void check_experts(const DecoderOptions& options) {
         options.num_experts,
         ")");
     check_router(options);
+    check_layer_experts(options);
   }
 }
 

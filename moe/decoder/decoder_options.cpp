@@ -40,6 +40,15 @@ bool names_layer(const std::vector<int64_t>& layers, int64_t layer) {
   return std::find(layers.begin(), layers.end(), layer) != layers.end();
 }
 
+int64_t layer_experts(const DecoderOptions& options, int64_t layer) {
+  if (!is_moe_layer(options, layer)) {
+    return 0;
+  }
+  return options.layer_num_experts.empty()
+             ? options.num_experts
+             : options.layer_num_experts.at(static_cast<size_t>(layer));
+}
+
 bool is_moe_layer(const DecoderOptions& options, int64_t layer) {
   return options.num_experts > 0 && !names_layer(options.dense_layers, layer);
 }
@@ -114,8 +123,7 @@ ParameterCount count_parameters(const DecoderOptions& options) {
     const bool stacked =
         moe != std::string::npos && tensor.name.find('.', moe + 5) == std::string::npos;
     count.total += elements;
-    count.active +=
-        stacked ? elements / options.num_experts * options.experts_per_token : elements;
+    count.active += stacked ? elements / tensor.shape[0] * options.experts_per_token : elements;
   }
   return count;
 }

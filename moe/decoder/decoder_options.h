@@ -77,6 +77,7 @@ struct DecoderOptions {
   std::string norm_placement = "before";
 
   int64_t num_experts = 8;
+  std::vector<int64_t> layer_num_experts = {};
   int64_t experts_per_token = 2;
   int64_t expert_dim = 512;
   std::vector<int64_t> dense_layers = {};
@@ -322,6 +323,11 @@ struct DecoderOptions {
         options.num_experts,
         "Experts E per MoE layer; 0 makes every layer dense.");
     visit(
+        "layer_num_experts",
+        options.layer_num_experts,
+        "Experts of each layer where some have fewer than num_experts; empty means num_experts "
+        "everywhere.");
+    visit(
         "experts_per_token",
         options.experts_per_token,
         "Experts K chosen per token, 1 to num_experts.");
@@ -501,6 +507,9 @@ int64_t resolved_value_dim(const DecoderOptions& options);
 
 /// Whether keys and values come from a latent vector (multi-head latent attention).
 bool has_latent_attention(const DecoderOptions& options);
+
+/// Experts of layer `layer`; 0 if it is dense.
+int64_t layer_experts(const DecoderOptions& options, int64_t layer);
 
 /// Whether layer `layer` has experts.
 bool is_moe_layer(const DecoderOptions& options, int64_t layer);

@@ -150,7 +150,7 @@ class LayerTensors {
   }
 
   void add_moe() {
-    const int64_t experts = options_.num_experts;
+    const int64_t experts = layer_experts(options_, layer_);
     add_router(experts);
     add_feed_forward("moe.", {experts}, options_.expert_dim, options_.expert_bias);
     if (options_.shared_expert_dim > 0) {

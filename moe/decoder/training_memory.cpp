@@ -31,7 +31,7 @@ LayerNumbers layer_numbers(const DecoderOptions& model, int64_t layer) {
   }
   const auto chosen = static_cast<double>(model.experts_per_token);
   const auto width = static_cast<double>(model.expert_dim);
-  numbers.router = 2 * static_cast<double>(model.num_experts) + 8 * chosen;
+  numbers.router = 2 * static_cast<double>(layer_experts(model, layer)) + 8 * chosen;
   numbers.rest += chosen * width * (model.gated ? 2 : 1) +
                   network_numbers(model.shared_expert_dim, model.gated) +
                   (model.shared_expert_gate ? dim : 0.0);

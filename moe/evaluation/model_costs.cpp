@@ -76,10 +76,21 @@ std::string weighting_words(const DecoderOptions& options) {
   return words + (options.weights_on_input ? ", multiplied with the experts' input" : "");
 }
 
+std::string experts_words(const DecoderOptions& options) {
+  int64_t fewest = options.num_experts;
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    if (is_moe_layer(options, layer)) {
+      fewest = std::min(fewest, layer_experts(options, layer));
+    }
+  }
+  const auto most = std::to_string(options.num_experts) + " experts";
+  return fewest == options.num_experts ? most : std::to_string(fewest) + " to " + most;
+}
+
 std::string score_words(const DecoderOptions& options) {
   std::string words = options.router_score;
   words += options.router_gate == "cosine" ? " of cosines over " : " over ";
-  words += std::to_string(options.num_experts) + " experts";
+  words += experts_words(options);
   if (options.router_bias) {
     words += " with a learned bias";
   }
@@ -134,7 +145,7 @@ std::string describe_routing(const DecoderOptions& options) {
   }
   std::string text =
       options.router_weighting == "sparsemixer"
-          ? "sparsemixer over " + std::to_string(options.num_experts) + " experts, " +
+          ? "sparsemixer over " + experts_words(options) + ", " +
                 std::to_string(options.experts_per_token) + " of them one after the other"
           : score_words(options) + selection_words(options) + weighting_words(options);
   if (options.shared_expert_dim > 0) {

@@ -248,3 +248,37 @@ TEST_CASE("count_parameters counts K of E experts as active", "[decoder]") {
   CHECK(count_parameters(options).total == common + 3 * 60);
   CHECK(count_parameters(options).active == common + 2 * 60);
 }
+
+TEST_CASE("DecoderOptions: numbers of experts by layer", "[decoder]") {
+  auto options = valid_options();
+  options.dense_layers = {1};
+  options.layer_num_experts = {4, 0, 8, 6};
+  CHECK_NOTHROW(validate(options));
+  CHECK(layer_experts(options, 0) == 4);
+  CHECK(layer_experts(options, 1) == 0);
+  CHECK(canonical(options).layer_num_experts == std::vector<int64_t>{4, 8, 8, 6});
+  CHECK_FALSE(has_plain_form(options));
+  // Each expert has a matrix of 3 · 256 · 512 and a row of the router; K of them are active.
+  auto even = options;
+  even.layer_num_experts.clear();
+  const int64_t expert = 3 * 256 * 512;
+  CHECK(count_parameters(even).total - count_parameters(options).total == 6 * (expert + 256));
+  CHECK(count_parameters(even).active - count_parameters(options).active == 6 * 256);
+
+  auto same = options;
+  same.layer_num_experts = {6, 0, 6, 6};
+  CHECK(canonical(same).num_experts == 6);
+  CHECK(canonical(same).layer_num_experts.empty());
+
+  options.layer_num_experts = {1, 0, 8, 8};
+  CHECK_THROWS_WITH(validate(options), ContainsSubstring("layer_num_experts: 1 of layer 0"));
+  options.layer_num_experts = {9, 0, 8, 8};
+  CHECK_THROWS_WITH(validate(options), ContainsSubstring("layer_num_experts: 9 of layer 0"));
+  options.layer_num_experts = {8, 8};
+  CHECK_THROWS_WITH(validate(options), ContainsSubstring("2 values for 4 layers"));
+  options.layer_num_experts = {4, 0, 8, 8};
+  options.router_selection = "groups_by_max";
+  options.router_groups = 2;
+  options.router_groups_kept = 2;
+  CHECK_THROWS_WITH(validate(options), ContainsSubstring("go without groups"));
+}
