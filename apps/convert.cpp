@@ -11,12 +11,12 @@
 #include "apps/exit_code.h"
 #include "apps/libtorch_support.h"
 #include "apps/status_line.h"
+#include "moe/checkpoint/companion_files.h"
 #include "moe/checkpoint/model_folder.h"
 #include "moe/checkpoint/run_folder.h"
 #include "moe/conversion/gguf_architecture.h"
 #include "moe/conversion/gguf_model.h"
 #include "moe/error.h"
-#include "moe/files/atomic_file.h"
 #include "moe/files/atomic_folder.h"
 
 namespace {
@@ -92,21 +92,6 @@ torch::ScalarType dtype_of(const Arguments& arguments, const ModelFolder& model)
     throw UsageError(fmt::format("--dtype: {} is not one of float32, bfloat16, float16", name));
   }
   return torch::kFloat16;
-}
-
-/// The files beside the weights, as they are.
-void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to) {
-  for (const char* name :
-       {"tokenizer.json",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "chat_template.jinja",
-        "generation_config.json"}) {
-    std::error_code error;
-    if (std::filesystem::is_regular_file(from / name, error)) {
-      write_file_atomically(to / name, read_text_file(from / name));
-    }
-  }
 }
 
 /// The architecture to write: the one asked for, if it expresses the model.

@@ -1,20 +1,16 @@
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "apps/command_line.h"
+#include "apps/encoded_texts.h"
 #include "apps/exit_code.h"
 #include "apps/json_output.h"
 #include "apps/libtorch_support.h"
 #include "apps/model_arguments.h"
 #include "apps/output.h"
 #include "apps/status_line.h"
-#include "moe/data/encode_corpus.h"
 #include "moe/data/tokenizer/tokenizer_config.h"
 #include "moe/error.h"
 #include "moe/evaluation/evaluator.h"
@@ -71,62 +67,6 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "Examples:\n"
       "  moe-evaluate runs/demo --data en=corpus/en-heldout\n"
       "  moe-evaluate OLMoE-1B-7B --tasks questions.jsonl --json");
-}
-
-/// A folder that is gone when the program ends.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    // A name that nobody could have taken before.
-    auto name = (std::filesystem::temp_directory_path() / "moe-evaluate-XXXXXX").string();
-    check(
-        ::mkdtemp(name.data()) != nullptr,
-        name,
-        ": cannot create the folder: ",
-        std::strerror(errno));
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::string file(const std::string& name) const {
-    return (path_ / name).string();
-  }
-
- private:
-  std::filesystem::path path_;
-};
-
-std::vector<EvaluationDomain> encode_domains(
-    const Arguments& arguments,
-    const LoadedModel& loaded,
-    const Tokenizer& tokenizer,
-    const TemporaryFolder& folder) {
-  const auto& options = loaded.model->options;
-  const int64_t length =
-      arguments.sequence_length > 0 ? arguments.sequence_length : options.context_length;
-  const auto sources = parse_data_sources(arguments.data);
-  const auto names = domains_of(sources);
-  std::vector<EvaluationDomain> domains;
-  for (size_t i = 0; i < names.size(); ++i) {
-    const auto path = folder.file(fmt::format("{}.tokens", i));
-    encode_documents(sources_of(sources, names[i]), Split::all, tokenizer, path);
-    const TokenFile tokens(path, tokenizer.vocab_size(), tokenizer.to_json());
-    domains.push_back(
-        {names[i],
-         EvaluationWindows(
-             tokens,
-             static_cast<int64_t>(i),
-             arguments.batch_size,
-             length,
-             arguments.max_tokens,
-             arguments.document_mask)});
-  }
-  return domains;
 }
 
 nlohmann::ordered_json score_json(const TextScore& score) {
@@ -302,9 +242,14 @@ void evaluate_tasks_file(const Arguments& arguments) {
 void evaluate_data(const Arguments& arguments) {
   const auto loaded = load_rounded(arguments);
   const auto tokenizer = Tokenizer::load(loaded.folder);
-  const TemporaryFolder folder;
-  const auto evaluation =
-      evaluate(loaded.model, encode_domains(arguments, loaded, tokenizer, folder));
+  const EncodedTexts texts(arguments.data, tokenizer);
+  EvaluationCut cut;
+  cut.batch_size = arguments.batch_size;
+  cut.sequence_length = arguments.sequence_length > 0 ? arguments.sequence_length
+                                                      : loaded.model->options.context_length;
+  cut.max_tokens = arguments.max_tokens;
+  cut.document_mask = arguments.document_mask;
+  const auto evaluation = evaluate(loaded.model, evaluation_domains(texts, cut));
   write_stdout(
       arguments.json ? json_line(evaluation_json(evaluation))
                      : score_table(evaluation) + routing_table(evaluation.routing));

@@ -112,6 +112,20 @@ void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
   arguments.training.tokenizer = folder.string();
 }
 
+/// New experts are for the new text: a balancing loss would draw its tokens to the old ones.
+void leave_balance_alone(const CommandLine& line, TrainerOptions& training) {
+  const auto& only = training.only;
+  if (std::find(only.begin(), only.end(), "new-experts") == only.end()) {
+    return;
+  }
+  if (!line.given("load_balancing_weight")) {
+    training.load_balancing_weight = 0.0;
+  }
+  if (!line.given("router_z_weight")) {
+    training.router_z_weight = 0.0;
+  }
+}
+
 std::optional<double> largest_violation(const StepMetrics& metrics) {
   std::optional<double> largest;
   for (const auto& layer : metrics.moe) {
@@ -168,6 +182,7 @@ int train(int argc, char** argv) {
     resume_options(line, RunFolder(arguments.out).config().string());
   }
   take_model_from_folder(line, arguments);
+  leave_balance_alone(line, arguments.training);
   line.print_config_if_asked();
   check_out(arguments);
   check_data(arguments);

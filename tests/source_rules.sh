@@ -28,6 +28,7 @@ violations() {
   includes_only data files
   includes_only conversion data checkpoint decoder layers kernels files
   includes_only evaluation data checkpoint decoder layers kernels files
+  includes_only editing evaluation data checkpoint decoder layers kernels files
   includes_only training evaluation data checkpoint decoder layers kernels files
   includes_only generation evaluation data checkpoint decoder layers kernels files
 

@@ -89,7 +89,7 @@ class Laboratory:
         words = [str(folder), "--json", "--threads", "1"]
         words += arguments({"data": self.data(domains, held_out=True)})
         if tokens:
-            words += ["--tokens", str(tokens)]
+            words += ["--max-tokens", str(tokens)]
         return json.loads(self.run("moe-evaluate", words))
 
     def train(self, name, options, seed):
@@ -98,8 +98,10 @@ class Laboratory:
         mix = [f"{d}=1" for d in options.get("domains", DOMAINS)]
         domains = options.get("domains", DOMAINS)
         given = {key: value for key, value in options.items() if key != "domains"}
+        # With a model of its own comes the rest of what describes it.
+        config = {} if "from" in given else {"config": HERE / "base.toml"}
         given = {
-            "config": HERE / "base.toml",
+            **config,
             "data": self.data(domains),
             "mix": mix,
             "val_data": self.data(domains, held_out=True),
@@ -115,6 +117,11 @@ class Laboratory:
             record.write_text(json.dumps(words))
         lines = (folder / "metrics.jsonl").read_text().splitlines()
         return Training(folder, seed, [json.loads(line) for line in lines])
+
+    def side_by_side(self, work, items):
+        """[work(item) for each item], as many at a time as there are jobs."""
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+            return list(pool.map(work, items))
 
     def train_all(self, variants):
         """`variants` {name: options} with all seeds: {name: [Training]}."""

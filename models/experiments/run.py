@@ -18,6 +18,7 @@ EXPERIMENTS = [
     "granularity",
     "balance",
     "other_data",
+    "growth",
 ]
 
 

@@ -34,24 +34,27 @@ std::string dtype_name(torch::ScalarType type) {
 
 // Compares what a model needs with what is there, in either direction.
 void check_same_tensors(
-    const std::vector<NamedShape>& needed, const StateDict& present, const std::string& where) {
+    const std::vector<NamedShape>& needed,
+    const std::vector<NamedShape>& present,
+    const std::string& where) {
+  std::map<std::string, const NamedShape*> left;
+  for (const NamedShape& tensor : present) {
+    left[tensor.name] = &tensor;
+  }
   TensorProblems problems;
   for (const NamedShape& tensor : needed) {
-    const torch::Tensor* found = present.find(tensor.name);
-    if (found == nullptr) {
+    const auto found = left.find(tensor.name);
+    if (found == left.end()) {
       problems.missing.push_back(tensor.name);
-    } else if (found->sizes() != torch::IntArrayRef(tensor.shape)) {
-      problems.misfits.push_back(shape_misfit(tensor.name, found->sizes().vec(), tensor.shape));
+      continue;
     }
-  }
-  StateDict names;
-  for (const NamedShape& tensor : needed) {
-    names.insert(tensor.name, torch::Tensor());
-  }
-  for (const auto& item : present) {
-    if (!names.contains(item.key())) {
-      problems.unexpected.push_back(item.key());
+    if (found->second->shape != tensor.shape) {
+      problems.misfits.push_back(shape_misfit(tensor.name, found->second->shape, tensor.shape));
     }
+    left.erase(found);
+  }
+  for (const auto& [name, tensor] : left) {
+    problems.unexpected.push_back(name);
   }
   check(problems.none(), where, ": ", problems.text(kMostNames));
 }
@@ -69,12 +72,69 @@ void write_tokenizer(
   write_file_atomically(folder / "tokenizer_config.json", config.dump(2) + "\n");
 }
 
+std::vector<NamedShape> shapes_of(const StateDict& tensors) {
+  std::vector<NamedShape> shapes;
+  for (const auto& item : tensors) {
+    shapes.push_back({item.key(), item.value().sizes().vec()});
+  }
+  return shapes;
+}
+
+std::vector<NamedShape> shapes_of(const LazyTensors& tensors) {
+  std::vector<NamedShape> shapes;
+  for (const auto& [name, tensor] : tensors) {
+    shapes.push_back({name, tensor.shape});
+  }
+  return shapes;
+}
+
+// "layers.3." of "layers.3.moe.down_proj"; nothing for tensors of no layer.
+std::string_view layer_prefix(std::string_view name) {
+  constexpr std::string_view kLayers = "layers.";
+  return name.starts_with(kLayers) ? name.substr(0, name.find('.', kLayers.size()) + 1) : "";
+}
+
+// Keeps the tensors of one layer: a file has their parts, by name, one after the other.
+class LayerTensorCache {
+ public:
+  explicit LayerTensorCache(const LazyTensors& tensors) : tensors_(tensors) {}
+
+  torch::Tensor get(const std::string& name) {
+    if (const std::string prefix(layer_prefix(name)); made_.empty() || prefix != prefix_) {
+      made_.clear();
+      prefix_ = prefix;
+    }
+    const auto found = made_.find(name);
+    return found != made_.end() ? found->second
+                                : made_.emplace(name, tensors_.at(name).make()).first->second;
+  }
+
+ private:
+  const LazyTensors& tensors_;
+  std::map<std::string, torch::Tensor> made_;
+  std::string prefix_;
+};
+
 } // namespace
 
 std::vector<std::string> write_model_files(
     const fs::path& folder,
     const DecoderOptions& options,
     const StateDict& tensors,
+    const ModelExtras& extras) {
+  LazyTensors lazy;
+  for (const auto& item : tensors) {
+    const auto& tensor = item.value();
+    lazy[item.key()] = {
+        tensor.sizes().vec(), tensor.scalar_type(), [tensor] { return tensor; }};
+  }
+  return write_model_files(folder, options, lazy, extras);
+}
+
+std::vector<std::string> write_model_files(
+    const fs::path& folder,
+    const DecoderOptions& options,
+    const LazyTensors& tensors,
     const ModelExtras& extras) {
   ConfigExtras config_extras;
   config_extras.load_balancing_weight = extras.load_balancing_weight;
@@ -85,14 +145,16 @@ std::vector<std::string> write_model_files(
   const WrittenConfig config = write_config(options, config_extras, extras.family);
   check_same_tensors(
       decoder_tensors(options),
-      tensors,
+      shapes_of(tensors),
       folder.string() + ": the tensors are not those of a DecoderLM with these options");
+  LayerTensorCache cache(tensors);
   std::vector<TensorSource> sources;
   for (const TensorLayout& layout : tensor_layouts(config.family, options, config.form)) {
-    const torch::Tensor& tensor = tensors[layout.ours.name];
-    const auto type = extras.keep_types             ? tensor.scalar_type()
-                      : is_buffer(layout.ours.name) ? torch::kFloat32
-                                                    : extras.dtype;
+    const std::string& name = layout.ours.name;
+    const auto type = extras.keep_types ? tensors.at(name).type
+                      : is_buffer(name) ? torch::kFloat32
+                                        : extras.dtype;
+    const auto tensor = [&cache, name] { return cache.get(name); };
     for (auto& source : part_sources(layout.stored[0], tensor, type)) {
       sources.push_back(std::move(source));
     }
@@ -152,18 +214,33 @@ void ModelFolder::load_into(torch::nn::Module& module) const {
     ours.push_back(origin.ours);
   }
   check_same_tensors(
-      ours, targets, path().string() + ": the module is not a DecoderLM with these options");
+      ours,
+      shapes_of(targets),
+      path().string() + ": the module is not a DecoderLM with these options");
   for (const TensorOrigin& origin : files_.origins()) {
     copy_parts(files_, origin.parts, targets[origin.ours.name]);
   }
 }
 
 StateDict ModelFolder::tensors() const {
+  const auto lazy = lazy_tensors();
   StateDict result;
   for (const TensorOrigin& origin : files_.origins()) {
-    auto tensor = torch::empty(origin.ours.shape, parts_type(files_, origin.parts));
-    copy_parts(files_, origin.parts, tensor);
-    result.insert(origin.ours.name, tensor);
+    result.insert(origin.ours.name, lazy.at(origin.ours.name).make());
+  }
+  return result;
+}
+
+LazyTensors ModelFolder::lazy_tensors() const {
+  LazyTensors result;
+  for (const TensorOrigin& origin : files_.origins()) {
+    const auto type = parts_type(files_, origin.parts);
+    const auto make = [this, &origin, type] {
+      auto tensor = torch::empty(origin.ours.shape, type);
+      copy_parts(files_, origin.parts, tensor);
+      return tensor;
+    };
+    result[origin.ours.name] = {origin.ours.shape, type, make};
   }
   return result;
 }

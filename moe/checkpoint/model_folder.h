@@ -1,6 +1,8 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,6 +34,16 @@ struct ModelExtras {
   int64_t max_shard_bytes = 0;
 };
 
+/// A tensor that is made whenever it is asked for.
+struct LazyTensor {
+  std::vector<int64_t> shape;
+  torch::ScalarType type = torch::kFloat32;
+  std::function<torch::Tensor()> make;
+};
+
+/// Tensors by name of which not all need to be in memory at once.
+using LazyTensors = std::map<std::string, LazyTensor>;
+
 /// Writes config.json, generation_config.json, the weights and the tokenizer into `folder`,
 /// which exists (that of an `AtomicFolder`). `tensors` holds the parameters under `DecoderLM`'s
 /// names: `state_dict(*model)`. Returns notices, one line each. Throws `Error` when tensors and
@@ -41,6 +53,13 @@ std::vector<std::string> write_model_files(
     const DecoderOptions& options,
     const StateDict& tensors,
     const ModelExtras& extras = {});
+
+/// The same with tensors that are made while they are written, those of one layer at a time.
+std::vector<std::string> write_model_files(
+    const std::filesystem::path& folder,
+    const DecoderOptions& options,
+    const LazyTensors& tensors,
+    const ModelExtras& extras);
 
 /// Writes a model as a new Hugging Face folder: complete, or not at all. `folder` must not hold
 /// anything yet.
@@ -79,6 +98,9 @@ class ModelFolder {
 
   /// The weights under `DecoderLM`'s names, in the type in which they are stored.
   StateDict tensors() const;
+
+  /// The same, each read when it is asked for; not to be used when the folder is gone.
+  LazyTensors lazy_tensors() const;
 
  private:
   ModelFiles files_;

@@ -96,14 +96,15 @@ torch::Tensor stored_part(const TensorParts& parts, size_t part, const torch::Te
 }
 
 std::vector<TensorSource> part_sources(
-    const TensorParts& parts, const torch::Tensor& ours, torch::ScalarType type) {
+    const TensorParts& parts,
+    const std::function<torch::Tensor()>& ours,
+    torch::ScalarType type) {
   const auto offsets = running_offsets(parts);
   std::vector<TensorSource> sources;
   for (size_t i = 0; i < parts.size(); ++i) {
     TensorSource source{parts[i].name, element_type(type), parts[i].shape, {}};
-    source.write = [part = parts[i], offset = offsets[i], ours = ours.detach(), type](
-                       const ByteSink& sink) {
-      const auto stored = fill_part(part, offset, ours.contiguous());
+    source.write = [part = parts[i], offset = offsets[i], ours, type](const ByteSink& sink) {
+      const auto stored = fill_part(part, offset, ours().detach().contiguous());
       tensor_source(part.name, stored, type).write(sink);
     };
     sources.push_back(std::move(source));

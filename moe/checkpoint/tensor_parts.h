@@ -2,6 +2,7 @@
 
 #include <torch/types.h>
 
+#include <functional>
 #include <vector>
 
 #include "moe/checkpoint/huggingface/config.h"
@@ -14,9 +15,11 @@ namespace moe {
 /// each in its own memory. The parts of a gradient are the gradients of the parts.
 torch::Tensor stored_part(const TensorParts& parts, size_t part, const torch::Tensor& ours);
 
-/// The same as tensors to be written as `type`; each is made when its turn comes.
+/// The same as tensors to be written as `type`; each asks for ours when its turn comes.
 std::vector<TensorSource> part_sources(
-    const TensorParts& parts, const torch::Tensor& ours, torch::ScalarType type);
+    const TensorParts& parts,
+    const std::function<torch::Tensor()>& ours,
+    torch::ScalarType type);
 
 /// Puts a tensor of ours together from its parts in the weight files, converted to its type.
 /// 4-bit blocks and FP8 are expanded, one part at a time.

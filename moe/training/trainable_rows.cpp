@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <iterator>
+#include <optional>
 #include <string_view>
 
 #include "moe/error.h"
@@ -18,7 +19,8 @@ constexpr std::string_view kParts[] = {
     "router",
     "experts",
     "shared_expert",
-    "feed_forward"};
+    "feed_forward",
+    "new-experts"};
 
 std::string part_names() {
   std::string names;
@@ -78,27 +80,53 @@ PartRows parse_part(const std::string& text, const std::string& option) {
   }
 }
 
+/// The number in "layers.7.rest".
+int64_t layer_of(std::string_view name) {
+  int64_t layer = -1;
+  name.remove_prefix(std::string_view("layers.").size());
+  std::from_chars(name.data(), name.data() + name.size(), layer);
+  return layer;
+}
+
+/// The rows of a parameter that `part` means; nothing for all.
+std::optional<std::vector<int64_t>> rows_of(
+    const PartRows& part, const std::string& parameter, const NewExperts& new_experts) {
+  if (part.part == "new-experts") {
+    const auto found = new_experts.find(layer_of(parameter));
+    return found == new_experts.end() ? std::vector<int64_t>() : found->second;
+  }
+  return part.rows.empty() ? std::nullopt : std::optional(part.rows);
+}
+
 using RowFlags = std::vector<std::vector<bool>>; // by parameter and row
 
 /// Sets the flags of the rows that `texts` name.
 void set_rows(
     const std::vector<ParameterRows>& parameters,
     const std::vector<std::string>& texts,
+    const NewExperts& new_experts,
     const std::string& option,
     bool value,
     RowFlags& flags) {
   for (const auto& text : texts) {
-    const auto [part, rows] = parse_part(text, option);
+    const auto part = parse_part(text, option);
+    check(
+        part.part != "new-experts" || !new_experts.empty(),
+        option,
+        ": new-experts is not possible; the model has no record of new experts, as moe-edit "
+        "grow makes it");
     bool found = false;
     for (size_t i = 0; i < parameters.size(); ++i) {
-      if (!is_of_part(parameters[i].name, part)) {
+      if (!is_of_part(parameters[i].name, part.part)) {
         continue;
       }
       found = true;
-      if (rows.empty()) {
+      const auto rows = rows_of(part, parameters[i].name, new_experts);
+      if (!rows) {
         flags[i].assign(flags[i].size(), value);
+        continue;
       }
-      for (const int64_t row : rows) {
+      for (const int64_t row : *rows) {
         check(
             row < parameters[i].rows,
             option,
@@ -110,7 +138,7 @@ void set_rows(
         flags[i][static_cast<size_t>(row)] = value;
       }
     }
-    check(found, option, ": the model has no ", part);
+    check(found, option, ": the model has no ", part.part);
   }
 }
 
@@ -148,13 +176,17 @@ bool is_of_part(std::string_view name, std::string_view part) {
   if (part == "shared_expert") {
     return contains_text(name, ".moe.shared_expert");
   }
+  if (part == "new-experts") {
+    return is_expert_stack(name) || contains_text(name, ".moe.router.");
+  }
   return contains_text(name, part == "attention" ? ".attention." : ".feed_forward.");
 }
 
 TrainableRows trainable_rows(
     const std::vector<ParameterRows>& parameters,
     const std::vector<std::string>& freeze,
-    const std::vector<std::string>& only) {
+    const std::vector<std::string>& only,
+    const NewExperts& new_experts) {
   TrainableRows result;
   if (freeze.empty() && only.empty()) {
     return result;
@@ -163,8 +195,8 @@ TrainableRows trainable_rows(
   for (const auto& parameter : parameters) {
     flags.emplace_back(static_cast<size_t>(parameter.rows), only.empty());
   }
-  set_rows(parameters, only, "only", true, flags);
-  set_rows(parameters, freeze, "freeze", false, flags);
+  set_rows(parameters, only, new_experts, "only", true, flags);
+  set_rows(parameters, freeze, new_experts, "freeze", false, flags);
   bool anything = false;
   for (size_t i = 0; i < parameters.size(); ++i) {
     const auto ranges = ranges_of(flags[i]);

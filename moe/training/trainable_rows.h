@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "moe/checkpoint/new_experts.h"
+
 namespace moe {
 
 /// Rows of a parameter along its first dimension, `begin` to `end` - 1.
@@ -33,13 +35,15 @@ bool is_of_part(std::string_view name, std::string_view part);
 /// What remains to be trained of a `DecoderLM`'s parameters: the parts in `only` (all if that
 /// is empty) without those in `freeze`. A part is `embedding`, `head`, `attention`, `norms`,
 /// `router`, `experts`, `shared_expert` or `feed_forward` (of layers without experts);
-/// `experts=3,5` and `router=3,5` mean these experts of every layer.
+/// `experts=3,5` and `router=3,5` mean these experts of every layer, `new-experts` those in
+/// `new_experts` with their rows of the routers.
 ///
 /// Throws `Error` for a part that is not known, that the model does not have, or if nothing
 /// remains.
 TrainableRows trainable_rows(
     const std::vector<ParameterRows>& parameters,
     const std::vector<std::string>& freeze,
-    const std::vector<std::string>& only);
+    const std::vector<std::string>& only,
+    const NewExperts& new_experts = {});
 
 } // namespace moe

@@ -31,12 +31,13 @@ DecoderLM on_device(DecoderLM model, const std::string& device) {
 }
 
 /// Which rows of which parameters learn, by the options.
-TrainableRows trainable_rows_of(const DecoderLM& model, const TrainerOptions& options) {
+TrainableRows trainable_rows_of(
+    const DecoderLM& model, const TrainerOptions& options, const NewExperts& new_experts) {
   std::vector<ParameterRows> parameters;
   for (const auto& entry : model->named_parameters()) {
     parameters.push_back({entry.key(), entry.value().size(0)});
   }
-  return trainable_rows(parameters, options.freeze, options.only);
+  return trainable_rows(parameters, options.freeze, options.only, new_experts);
 }
 
 std::optional<LoraAdapters> lora_adapters(
@@ -84,13 +85,17 @@ struct Trainer::Sums {
   RoutingSums routing;
 };
 
-Trainer::Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& options)
+Trainer::Trainer(
+    DecoderLM model,
+    TokenDataset data,
+    const TrainerOptions& options,
+    const NewExperts& new_experts)
     : model_(on_device(std::move(model), options.device)),
       data_(std::move(data)),
       options_(options),
       device_(find_device(options.device)),
       routing_objective_(options, model_->options),
-      trainable_(trainable_rows_of(model_, options)),
+      trainable_(trainable_rows_of(model_, options, new_experts)),
       lora_(lora_adapters(model_, options)),
       optimizer_(
           learning_parameters(model_, lora_),

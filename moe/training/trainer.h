@@ -30,7 +30,12 @@ class Trainer {
  public:
   /// Moves `model` to the device of the options. Throws `Error` for impossible options, a
   /// device that is not there, or data too short for one sequence.
-  Trainer(DecoderLM model, TokenDataset data, const TrainerOptions& options);
+  /// `new_experts` are those that the options mean by `new-experts`.
+  Trainer(
+      DecoderLM model,
+      TokenDataset data,
+      const TrainerOptions& options,
+      const NewExperts& new_experts = {});
 
   /// Does the next step:
   ///

@@ -96,12 +96,13 @@ struct TrainerOptions {
         "freeze",
         options.freeze,
         "Part of the model that does not learn: embedding, head, attention, norms, router, "
-        "experts, shared_expert or feed_forward; experts=3,5 and router=3,5 for some of them; "
-        "repeatable.");
+        "experts, shared_expert or feed_forward; experts=3,5 and router=3,5 for some of them, "
+        "new-experts for those that moe-edit grow added; repeatable.");
     visit(
         "only",
         options.only,
-        "Parts that learn, named as for freeze; all others do not; repeatable.");
+        "Parts that learn, named as for freeze; all others do not; repeatable. With "
+        "new-experts, balancing losses are off unless they are given.");
     visit(
         "lora_rank",
         options.lora_rank,

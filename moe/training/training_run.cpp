@@ -7,6 +7,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "moe/checkpoint/companion_files.h"
 #include "moe/checkpoint/model_folder.h"
 #include "moe/decoder/device.h"
 #include "moe/error.h"
@@ -83,14 +84,16 @@ void TrainingRun::start(const DecoderOptions& model) {
     data_ = prepare_training_data(data_folder, options_, *tokenizer_, callbacks_.log);
     torch::manual_seed(options_.seed);
     DecoderLM new_model(complete);
+    NewExperts new_experts;
     if (!options_.from.empty()) {
       const auto from = find_model_folder(options_.from).folder;
       const ModelFolder folder(from);
       folder.load_into(*new_model);
       family_ = folder.family();
       keep_companions(from);
+      new_experts = read_new_experts(from);
     }
-    trainer_.emplace(new_model, training_dataset(data_, options_), options_);
+    trainer_.emplace(new_model, training_dataset(data_, options_), options_, new_experts);
   } catch (...) {
     // A mistake leaves nothing behind that would have to be overwritten.
     std::error_code ignored;
@@ -124,7 +127,8 @@ void TrainingRun::resume() {
   family_ = saved.family();
   DecoderLM model(saved.options());
   saved.load_into(*model);
-  trainer_.emplace(model, training_dataset(data_, options_), options_);
+  trainer_.emplace(
+      model, training_dataset(data_, options_), options_, read_new_experts(found.folder));
   trainer_->restore(state);
   best_loss_ = state.best_validation_loss;
   best_step_ = state.best_step;
@@ -136,11 +140,7 @@ void TrainingRun::resume() {
 /// Remembers the files beside the weights that say how a model is used: every checkpoint of a
 /// model that was not made here has them, too.
 void TrainingRun::keep_companions(const std::filesystem::path& model_folder) {
-  for (const char* name :
-       {"tokenizer_config.json",
-        "special_tokens_map.json",
-        "chat_template.jinja",
-        "generation_config.json"}) {
+  for (const char* name : kCompanionFiles) {
     std::error_code error;
     if (std::filesystem::is_regular_file(model_folder / name, error)) {
       companions_.emplace_back(name, read_text_file(model_folder / name));

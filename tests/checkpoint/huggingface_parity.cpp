@@ -7,6 +7,9 @@
 
 #include "moe/checkpoint/model_folder.h"
 #include "moe/decoder/decoder_lm.h"
+#include "moe/editing/collapse.h"
+#include "moe/editing/grow.h"
+#include "moe/editing/upcycle.h"
 #include "moe/libtorch.h"
 #include "tests/support/catch.h"
 #include "tests/support/tiny_decoder.h"
@@ -68,6 +71,32 @@ void write_reference(const fs::path& folder, const torch::Tensor& ids, DecoderLM
   write_state_dict(reference, folder / "reference.safetensors");
 }
 
+void write_edited(
+    const fs::path& path,
+    const EditedModel& edited,
+    const ModelFolder& source,
+    const torch::Tensor& ids) {
+  CHECK(save_edited_model(path, edited, source).empty());
+  const ModelFolder folder(path);
+  DecoderLM model(folder.options());
+  folder.load_into(*model);
+  write_reference(path, ids, model);
+}
+
+// Models whose experts were changed.
+void write_edited_models(const fs::path& ours) {
+  const ModelFolder dense(ours / "dense");
+  const ModelFolder plain(ours / "plain");
+  const auto ids = torch::randint(0, dense.options().vocab_size, {2, 24}, torch::kInt64);
+  write_edited(
+      ours / "upcycled",
+      upcycle(dense, {.experts = 6, .experts_per_token = 4, .parts = 2}),
+      dense,
+      ids);
+  write_edited(ours / "grown", grow(plain, {.experts = 2}, {{"text", {ids}}}), plain, ids);
+  write_edited(ours / "collapsed", collapse(plain, {.method = "concatenate"}), plain, ids);
+}
+
 } // namespace
 
 // Hidden: compare_with_transformers.py runs it, writes models for it and checks what it writes.
@@ -87,6 +116,7 @@ TEST_CASE("ModelFolder: exchange models with transformers", "[.huggingface]") {
     ModelFolder(folder).load_into(*model); // rounds to the stored type
     write_reference(folder, ids, model);
   }
+  write_edited_models(fs::path(root) / "ours");
   for (const auto& entry : fs::directory_iterator(fs::path(root) / "theirs")) {
     const ModelFolder folder(entry.path());
     CHECK(folder.notices().empty());

@@ -67,6 +67,30 @@ TEST_CASE("trainable_rows: some experts", "[training]") {
   CHECK(trainable_rows(kParameters, {}, {}).empty());
 }
 
+TEST_CASE("trainable_rows: new experts with their rows of the router", "[training]") {
+  const NewExperts added = {{0, {4, 5}}};
+  auto parameters = kParameters;
+  parameters.push_back({"layers.12.moe.router.weight", 6});
+  const auto rows = trainable_rows(parameters, {}, {"new-experts"}, added);
+  CHECK(rows.size() == parameters.size());
+  const std::vector<RowRange> last = {{4, 6}};
+  CHECK(rows.at("layers.0.moe.router.weight") == last);
+  CHECK(rows.at("layers.0.moe.gate_up_proj") == last);
+  CHECK(rows.at("layers.0.moe.down_proj") == last);
+  CHECK(rows.at("layers.12.moe.router.weight").empty());
+  CHECK(rows.at("layers.0.moe.shared_expert.down_proj").empty());
+  CHECK(rows.at("embedding.weight").empty());
+  CHECK(trainable_rows(parameters, {"router"}, {"new-experts"}, added)
+            .at("layers.0.moe.router.weight")
+            .empty());
+  CHECK_THROWS_WITH(
+      trainable_rows(parameters, {}, {"new-experts"}),
+      ContainsSubstring("only: new-experts is not possible; the model has no record"));
+  CHECK_THROWS_WITH(
+      trainable_rows(parameters, {}, {"new-experts"}, {{0, {6}}}),
+      ContainsSubstring("there are 6 experts"));
+}
+
 TEST_CASE("trainable_rows: mistakes are named", "[training]") {
   const auto check_message = [](const std::string& text, const std::string& message) {
     CAPTURE(text);

@@ -271,3 +271,27 @@ TEST_CASE("Trainer: padding has no part in routing", "[training]") {
   CHECK_THAT(packed.loss, WithinRel(full.loss, 1e-5));
   CHECK_THAT(packed.grad_norm, WithinRel(full.grad_norm, 1e-4));
 }
+
+TEST_CASE("Trainer: only new experts learn, and their rows of the router", "[training]") {
+  const Setup setup;
+  auto options = quick_options();
+  options.only = {"new-experts"};
+  options.load_balancing_weight = 0.0;
+  torch::manual_seed(0);
+  DecoderLM model(learning_decoder());
+  const auto before = DecoderLM(std::dynamic_pointer_cast<DecoderLMImpl>(model->clone()));
+  Trainer trainer(model, setup.dataset(), options, {{1, {1, 3}}});
+  for (int i = 0; i < 3; ++i) {
+    trainer.step();
+  }
+  const auto old = before->named_parameters();
+  for (const auto& item : model->named_parameters()) {
+    CAPTURE(item.key());
+    const auto changed = (item.value() != old[item.key()]).view({item.value().size(0), -1});
+    const auto rows = changed.any(1);
+    const bool learns = item.key().starts_with("layers.1.moe.");
+    for (int64_t row = 0; row < rows.size(0); ++row) {
+      CHECK(rows[row].item<bool>() == (learns && (row == 1 || row == 3)));
+    }
+  }
+}

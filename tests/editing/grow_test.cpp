@@ -1,0 +1,121 @@
+#include "moe/editing/grow.h"
+
+#include "moe/error.h"
+#include "tests/support/catch.h"
+#include "tests/support/edited_models.h"
+#include "tests/support/tensor_matchers.h"
+#include "tests/support/tiny_decoder.h"
+
+using namespace moe;
+using namespace moe::testing;
+
+namespace {
+
+DecoderOptions moe_decoder() {
+  auto options = tiny_decoder();
+  options.dense_layers.clear();
+  return options;
+}
+
+/// Ids of the text that is new and of the one that the model knows.
+const TextSample kFresh = text_between("fresh", 0, 4);
+const TextSample kKnown = text_between("known", 12, 16);
+
+double share_of_new(DecoderLM model, const torch::Tensor& ids, size_t layer, int64_t first) {
+  const torch::NoGradGuard no_grad;
+  const auto experts = model->forward(ids).routing.at(layer).experts;
+  return (experts >= first).to(torch::kFloat64).mean().item<double>();
+}
+
+} // namespace
+
+TEST_CASE(
+    "grow sends the new text to new experts and leaves the known one alone", "[editing]") {
+  const std::string form = GENERATE("plain", "bias", "sigmoid", "cap");
+  CAPTURE(form);
+  auto options = moe_decoder();
+  options.router_bias = form == "bias";
+  options.router_score = form == "sigmoid" ? "sigmoid" : "softmax";
+  options.router_logit_cap = form == "cap" ? 8.0 : 0.0;
+  const TemporaryFolder folder;
+  auto model = random_model(options);
+  const auto source = save(folder.path() / "model", model);
+  const auto edited = grow(source, {.experts = 2}, {kFresh}, {kKnown});
+  auto grown = write_and_load(folder.path() / "grown", edited, source);
+  CHECK(grown->options.num_experts == 6);
+  const NewExperts expected = {{0, {4, 5}}, {1, {4, 5}}};
+  CHECK(edited.new_experts == expected);
+  CHECK(read_new_experts(folder.path() / "grown") == expected);
+  for (const size_t layer : {0, 1}) {
+    CHECK(share_of_new(grown, kFresh.batches[0], layer, 4) > 0.95);
+    CHECK(share_of_new(grown, kKnown.batches[0], layer, 4) == 0.0);
+  }
+  const auto known = ids_between(12, 16);
+  CHECK_THAT(model_logits(grown, known), AllClose(model_logits(model, known), 1e-6));
+  CHECK(edited.report.size() == 2);
+}
+
+TEST_CASE("grow by copies of all experts computes the new text as before, too", "[editing]") {
+  const TemporaryFolder folder;
+  auto model = random_model(moe_decoder());
+  const auto source = save(folder.path() / "model", model);
+  auto grown = write_and_load(
+      folder.path() / "grown", grow(source, {.experts = 4}, {kFresh}, {kKnown}), source);
+  for (const auto& ids : {kFresh.batches[0], kKnown.batches[0]}) {
+    CHECK_THAT(model_logits(grown, ids), AllClose(model_logits(model, ids), 1e-5));
+  }
+}
+
+TEST_CASE("grow without a text hardly changes the function", "[editing]") {
+  const TemporaryFolder folder;
+  auto options = moe_decoder();
+  options.num_experts = 8;
+  auto model = random_model(options);
+  const auto source = save(folder.path() / "model", model);
+  const auto edited = grow(source, {.experts = 1, .layers = {1}});
+  const auto notices = save_edited_model(folder.path() / "grown", edited, source);
+  REQUIRE(notices.size() == 1);
+  CHECK_THAT(notices[0], ContainsSubstring("layer_num_experts (8 9)"));
+  auto grown = load(folder.path() / "grown");
+  const auto ids = ids_between(0, 23);
+  CHECK(share_of_new(grown, ids, 1, 8) < 0.05);
+  const auto block = grown->layers->ptr<DecoderBlockImpl>(1)->moe;
+  CHECK_THAT(block->down_proj[8], SameBits(block->down_proj[0].detach()));
+}
+
+TEST_CASE("grow without a text to keep guards against random tokens", "[editing]") {
+  const TemporaryFolder folder;
+  const auto source = save(folder.path() / "model", random_model(moe_decoder()));
+  auto grown =
+      write_and_load(folder.path() / "grown", grow(source, {.experts = 2}, {kFresh}), source);
+  CHECK(share_of_new(grown, kFresh.batches[0], 0, 4) > 0.5);
+  CHECK(share_of_new(grown, kKnown.batches[0], 0, 4) < 0.2);
+}
+
+TEST_CASE("grow repeats itself byte for byte", "[editing]") {
+  const TemporaryFolder folder;
+  const auto source = save(folder.path() / "model", random_model(moe_decoder()));
+  for (const auto* name : {"a", "b"}) {
+    save_edited_model(folder.path() / name, grow(source, {}, {kFresh}, {kKnown}), source);
+  }
+  const bool same = folder.read("a/model.safetensors") == folder.read("b/model.safetensors");
+  CHECK(same);
+}
+
+TEST_CASE("grow refuses what makes no sense", "[editing]") {
+  const TemporaryFolder folder;
+  const auto source = save(folder.path() / "model", random_model(tiny_decoder()));
+  const auto refuses = [&](const GrowOptions& options, const std::string& message) {
+    CHECK_THROWS_WITH(grow(source, options), ContainsSubstring(message));
+  };
+  refuses({.experts = 5}, "experts: 5 new ones are not possible; 1 to 4");
+  refuses({.experts = 0}, "experts: 0");
+  refuses({.layers = {0}}, "layers: 0 is not a layer with experts");
+  auto options = tiny_decoder();
+  options.num_experts = 0;
+  const auto dense = save(folder.path() / "dense", random_model(options));
+  CHECK_THROWS_WITH(grow(dense, {}), ContainsSubstring("the model has no experts"));
+  CHECK_THROWS_WITH(
+      save_edited_model(folder.path() / "model", grow(source, {}), source),
+      ContainsSubstring("is already there"));
+}
