@@ -15,6 +15,7 @@
 #include "apps/signals.h"
 #include "moe/checkpoint/model_files.h"
 #include "moe/decoder/device.h"
+#include "moe/decoder/router_presets.h"
 #include "moe/training/compute_dtype.h"
 #include "moe/training/training_run.h"
 
@@ -22,7 +23,29 @@ namespace {
 
 using namespace moe;
 
+/// Where options of routing that are not given come from.
+struct RouterChoice {
+  std::string router;
+
+  template <class Options, class Visitor>
+  static void visit_fields(Options& options, Visitor&& visit) {
+    visit("router", options.router, router_help().c_str());
+  }
+
+ private:
+  static std::string router_help() {
+    std::string names;
+    for (const auto& preset : router_presets()) {
+      names.append(names.empty() ? "" : ", ").append(preset.name);
+    }
+    return "Route as this does: " + names +
+           "; options of routing that are given, too, win over it. Empty for the options "
+           "alone.";
+  }
+};
+
 struct Arguments {
+  RouterChoice router;
   DecoderOptions model;
   TrainerOptions training;
   std::string out;
@@ -41,6 +64,7 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "Save and stop after this step; 0 for the last.",
       "Run");
   line.add_options(arguments.training, training_groups());
+  line.add_options(arguments.router, {{"router", "Routing by name"}});
   line.add_options(arguments.model, model_groups());
   line.add_config();
   line.set_footer(
@@ -85,7 +109,51 @@ std::map<std::string, nlohmann::json> values_of(const DecoderOptions& options) {
   return values;
 }
 
-/// With --from, the model and the tokenizer are those of the folder.
+/// Copies the fields of `from` to those of `to` for which `takes(name)`.
+template <class Options, class Takes>
+void copy_fields(Options from, Options& to, const Takes& takes) {
+  std::map<std::string, OptionPointer> sources;
+  Options::visit_fields(
+      from, [&](const char* name, auto& field, const char*) { sources[name] = &field; });
+  Options::visit_fields(to, [&](const char* name, auto& field, const char*) {
+    if (takes(name)) {
+      field = *std::get<std::decay_t<decltype(field)>*>(sources.at(name));
+    }
+  });
+}
+
+/// With --router, its preset, but for what is given by a flag, or in the file that names it.
+void take_router_preset(const CommandLine& line, Arguments& arguments) {
+  const auto& name = arguments.router.router;
+  if (name.empty()) {
+    return;
+  }
+  const auto& preset = find_router_preset(name);
+  const bool has_model = !arguments.training.from.empty();
+  if (has_model && line.source("router") == OptionSource::command_line) {
+    throw UsageError("--router and --from exclude each other: the model has its own");
+  }
+  const auto is_open = [&](const char* key) {
+    return line.source(key) < line.source("router");
+  };
+  copy_fields(with_router_preset(arguments.model, name), arguments.model, is_open);
+  auto training = arguments.training;
+  training.load_balancing_weight =
+      preset.load_balancing_weight.value_or(training.load_balancing_weight);
+  training.router_z_weight = preset.router_z_weight.value_or(training.router_z_weight);
+  copy_fields(training, arguments.training, is_open);
+}
+
+/// Whether an option of the model matters in training only.
+bool is_training_field(const std::string& name) {
+  bool found = false;
+  const DecoderOptions options;
+  DecoderOptions::visit_training_fields(
+      options, [&](const char* field, const auto&, const char*) { found |= name == field; });
+  return found;
+}
+
+/// With --from, the model and the tokenizer are those of the folder, but for how it trains.
 void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
   auto& from = arguments.training.from;
   if (from.empty() || arguments.resume) {
@@ -95,7 +163,7 @@ void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
   const auto& saved = ModelFiles(folder).config().options;
   const auto given = values_of(arguments.model);
   for (const auto& [name, value] : values_of(saved)) {
-    if (line.given(name) && given.at(name) != value) {
+    if (line.given(name) && given.at(name) != value && !is_training_field(name)) {
       throw UsageError(fmt::format(
           "{}: {} is not possible with --from; the model in {} has {}",
           name,
@@ -108,7 +176,11 @@ void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
   if (line.given("tokenizer") && tokenizer != folder.string()) {
     throw UsageError("--tokenizer and --from exclude each other: the model has its own");
   }
+  const auto wanted = arguments.model;
   arguments.model = saved;
+  copy_fields(wanted, arguments.model, [&](const char* name) {
+    return line.given(name) && is_training_field(name);
+  });
   arguments.training.tokenizer = folder.string();
 }
 
@@ -181,6 +253,7 @@ int train(int argc, char** argv) {
     check_out(arguments);
     resume_options(line, RunFolder(arguments.out).config().string());
   }
+  take_router_preset(line, arguments);
   take_model_from_folder(line, arguments);
   leave_balance_alone(line, arguments.training);
   line.print_config_if_asked();

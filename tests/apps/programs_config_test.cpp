@@ -34,6 +34,51 @@ TEST_CASE("What --print-config prints is what --config reads", "[programs]") {
   CHECK(printed_config({"--config", folder.write("printed.toml", printed)}) == printed);
 }
 
+TEST_CASE("--router fills in what is not given", "[programs]") {
+  const TemporaryFolder folder;
+  const auto contains = [](const std::string& printed,
+                           std::initializer_list<const char*> lines) {
+    for (const char* line : lines) {
+      CHECK_THAT(printed, ContainsSubstring(std::string("\n") + line + "\n"));
+    }
+  };
+  const auto file = folder.write("preset.toml", "experts_per_token = 4\nnum_experts = 8\n");
+  SECTION("a flag wins over a file") {
+    const auto printed =
+        printed_config({"--config", file, "--router=switch", "--capacity-factor=2"});
+    contains(
+        printed,
+        {"router = \"switch\"",
+         "experts_per_token = 1",
+         "normalize_weights = false",
+         "capacity_factor = 2.0",
+         "router_jitter = 0.01",
+         "load_balancing_weight = 0.01",
+         "router_z_weight = 0.0"});
+    CHECK(printed_config({"--config", folder.write("printed.toml", printed)}) == printed);
+  }
+  SECTION("an option wins over the file that names the router") {
+    const auto named =
+        folder.write("named.toml", "router = \"dense\"\nnum_experts = 6\nrouter_bias = true\n");
+    contains(
+        printed_config({"--config", named}), {"experts_per_token = 6", "router_bias = true"});
+    contains(
+        printed_config({"--config", named, "--experts-per-token=2"}),
+        {"experts_per_token = 2"});
+  }
+  SECTION("what is wrong is named") {
+    const auto unknown = run("moe-train", {"--router=swich", "--print-config"});
+    CHECK(unknown.exit_code != 0);
+    CHECK_THAT(unknown.err, ContainsSubstring("'swich' is not one of switch, gshard"));
+    const auto unsafe =
+        run("moe-train", training_flags(folder.path() / "run", {"--router=expert-choice"}));
+    CHECK(unsafe.exit_code != 0);
+    CHECK_THAT(
+        unsafe.err,
+        ContainsSubstring("tokens after it") && ContainsSubstring("router_sees_future"));
+  }
+}
+
 TEST_CASE("The configuration of a run repeats it bit for bit", "[programs]") {
   const TemporaryFolder folder;
   const auto first = folder.path() / "first";

@@ -32,6 +32,21 @@ void wait_for_save(RunningProgram& program, const fs::path& run, int64_t steps) 
 
 } // namespace
 
+TEST_CASE("Noise, jitter and dropped rows are the same after a resume", "[programs]") {
+  const TemporaryFolder folder;
+  const auto whole = folder.path() / "whole";
+  const auto parts = folder.path() / "parts";
+  Arguments changes = {"--router=switch", "--router-noise=learned", "--accumulation-steps=2"};
+  train(whole, changes);
+  changes.push_back("--stop-after=4");
+  train(parts, changes);
+  resume(parts, {"--router=switch"});
+  check_same_run(parts, whole);
+  CHECK_THAT(
+      error_of("moe-train", {"--resume", "--out", parts.string(), "--router=dense"}, 2),
+      ContainsSubstring("--router"));
+}
+
 TEST_CASE(
     "A run that was stopped and resumed twice equals an uninterrupted one", "[programs]") {
   const TemporaryFolder folder;
