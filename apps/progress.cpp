@@ -35,12 +35,20 @@ std::vector<std::string> parts_of(
     const ProgressUpdate& update, double seconds_left, bool colours) {
   std::vector<std::string> parts;
   parts.push_back("loss " + coloured("1", fmt::format("{:.4f}", update.loss), colours));
+  parts.push_back(short_count(update.tokens_per_s) + " tokens/s");
+  if (update.max_violation) {
+    parts.push_back(fmt::format("balance {:.2f}", *update.max_violation));
+  }
+  if (update.dead_experts > 0) {
+    const std::string dead = fmt::format(
+        "{} dead expert{}", update.dead_experts, update.dead_experts == 1 ? "" : "s");
+    parts.push_back(coloured("33", dead, colours));
+  }
+  if (update.dropped > 0.0) {
+    parts.push_back(fmt::format("{:.1f} % dropped", 100.0 * update.dropped));
+  }
   if (seconds_left >= 0.0) {
     parts.push_back(format_duration(seconds_left) + " left");
-  }
-  parts.insert(parts.begin() + 1, short_count(update.tokens_per_s) + " tokens/s");
-  if (update.max_violation) {
-    parts.insert(parts.begin() + 2, fmt::format("balance {:.2f}", *update.max_violation));
   }
   return parts;
 }

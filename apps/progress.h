@@ -16,6 +16,10 @@ struct ProgressUpdate {
   double tokens_per_s = 0.0;
   /// Expert balance: the largest max_violation of a layer; nothing for a dense model.
   std::optional<double> max_violation;
+  /// Experts with next to no load, over all layers; shown unless 0.
+  int64_t dead_experts = 0;
+  /// Largest share of rows that a layer dropped; shown unless 0.
+  double dropped = 0.0;
 };
 
 /// `step 120/1000 [====>    ] loss 3.214  5.1k tokens/s  balance 0.31  2:13 left`, in at most

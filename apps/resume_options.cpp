@@ -12,7 +12,7 @@
 namespace moe {
 
 std::vector<std::string> resume_changeable_keys() {
-  return {"steps", "threads", "device", "log_every", "checkpoint_every"};
+  return {"steps", "threads", "device", "log_every", "checkpoint_every", "on_collapse"};
 }
 
 void resume_options(

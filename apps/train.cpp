@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -206,6 +207,22 @@ std::optional<double> largest_violation(const StepMetrics& metrics) {
   return largest;
 }
 
+int64_t dead_experts(const StepMetrics& metrics) {
+  double dead = 0.0;
+  for (const auto& layer : metrics.moe) {
+    dead += std::round(layer.dead * static_cast<double>(layer.load.size()));
+  }
+  return static_cast<int64_t>(dead);
+}
+
+double largest_dropped_share(const StepMetrics& metrics) {
+  double largest = 0.0;
+  for (const auto& layer : metrics.moe) {
+    largest = std::max(largest, layer.dropped);
+  }
+  return largest;
+}
+
 TrainingCallbacks callbacks(
     const TrainerOptions& options, StatusLine& status, std::optional<Progress>& progress) {
   TrainingCallbacks result;
@@ -218,7 +235,9 @@ TrainingCallbacks callbacks(
         {.step = metrics.step,
          .loss = metrics.loss,
          .tokens_per_s = metrics.tokens_per_s,
-         .max_violation = largest_violation(metrics)});
+         .max_violation = largest_violation(metrics),
+         .dead_experts = dead_experts(metrics),
+         .dropped = largest_dropped_share(metrics)});
     if (metrics.val_loss) {
       status.log("step {}: validation loss {:.4f}", metrics.step, *metrics.val_loss);
     }

@@ -18,6 +18,7 @@ constexpr int64_t kFormat = 1;
 constexpr const char* kJsonFile = "training_state.json";
 constexpr const char* kTensorFile = "training_state.safetensors";
 constexpr std::string_view kOptimizerPrefix = "optimizer/";
+constexpr std::string_view kRoutingPrefix = "routing/";
 constexpr std::string_view kRngPrefix = "rng/";
 
 // Calls `visit(key, field)` for every field that is a number or a text and must be there.
@@ -114,6 +115,9 @@ void save_training_state(const fs::path& folder, const TrainingState& state) {
   for (const auto& item : state.optimizer) {
     tensors.insert(std::string(kOptimizerPrefix) + item.key(), item.value());
   }
+  for (const auto& item : state.routing) {
+    tensors.insert(std::string(kRoutingPrefix) + item.key(), item.value());
+  }
   for (const auto& item : state.rng) {
     tensors.insert(std::string(kRngPrefix) + item.key(), item.value());
   }
@@ -160,6 +164,8 @@ TrainingState load_training_state(const fs::path& folder) {
     const std::string& key = item.key();
     if (key.starts_with(kOptimizerPrefix)) {
       state.optimizer.insert(key.substr(kOptimizerPrefix.size()), item.value());
+    } else if (key.starts_with(kRoutingPrefix)) {
+      state.routing.insert(key.substr(kRoutingPrefix.size()), item.value());
     } else if (key.starts_with(kRngPrefix)) {
       state.rng.insert(key.substr(kRngPrefix.size()), item.value());
     } else {
@@ -167,7 +173,7 @@ TrainingState load_training_state(const fs::path& folder) {
           tensors.string(),
           ": tensor '",
           key,
-          "' is neither of the optimizer nor of a generator");
+          "' is neither of the optimizer nor of the routing nor of a generator");
     }
   }
   return state;

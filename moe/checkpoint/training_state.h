@@ -30,6 +30,8 @@ struct TrainingState {
 
   /// Optimizer state by name, such as `exp_avg/layers.0.moe.down_proj`; any type and shape.
   StateDict optimizer;
+  /// Experts of held-out tokens in the last evaluation by layer, such as `experts/1` [T, K].
+  StateDict routing;
   /// State of random generators by name, such as `cpu`: what `Generator::get_state` returns.
   StateDict rng;
 };

@@ -274,7 +274,10 @@ DecoderBlockOutput DecoderBlockImpl::feed(
         add(input.hidden, feed_forward(input.normed), feed_forward_output_norm), std::nullopt};
   }
   const auto experts = moe->forward_with_routing(input.normed, token_ids);
-  return {add(input.hidden, experts.output, feed_forward_output_norm), experts.routing};
+  return {
+      add(input.hidden, experts.output, feed_forward_output_norm),
+      experts.routing,
+      input.normed};
 }
 
 SequenceMixer& DecoderBlockImpl::mixer() {

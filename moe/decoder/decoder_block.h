@@ -20,8 +20,9 @@ struct FeedForwardInput {
 
 /// A block's result.
 struct DecoderBlockOutput {
-  torch::Tensor hidden;           ///< [B, S, D]
-  std::optional<Routing> routing; ///< of a layer with experts
+  torch::Tensor hidden;             ///< [B, S, D]
+  std::optional<Routing> routing;   ///< of a layer with experts
+  torch::Tensor expert_inputs = {}; ///< [B, S, D]: what they take; undefined if recomputed
 };
 
 /// One layer of the decoder. With the norms before its parts:

@@ -66,8 +66,8 @@ DecoderOutput DecoderLMImpl::forward(const torch::Tensor& ids, const torch::Tens
   return run(ids, /*state=*/nullptr, documents);
 }
 
-DecoderOutput DecoderLMImpl::trace(const torch::Tensor& ids) {
-  return run(ids, /*state=*/nullptr, /*documents=*/{}, /*keep_hidden_states=*/true);
+DecoderOutput DecoderLMImpl::trace(const torch::Tensor& ids, const torch::Tensor& documents) {
+  return run(ids, /*state=*/nullptr, documents, /*keep_hidden_states=*/true);
 }
 
 DecoderOutput DecoderLMImpl::forward(const torch::Tensor& ids, DecoderState& state) {
@@ -149,6 +149,9 @@ DecoderOutput DecoderLMImpl::run(
     hidden = block.hidden;
     if (block.routing) {
       output.routing.push_back(std::move(*block.routing));
+      if (keep_hidden_states) {
+        output.expert_inputs.push_back(block.expert_inputs);
+      }
     }
   }
   output.hidden = final_norm(hidden);

@@ -16,6 +16,8 @@ struct DecoderOutput {
   /// Of `trace` only: the input of the first layer and the output of each, [B, S, D]; the last
   /// one is taken after the final norm.
   std::vector<torch::Tensor> hidden_states;
+  /// Of `trace` only: what the experts of each layer with experts take, [B, S, D].
+  std::vector<torch::Tensor> expert_inputs;
 };
 
 /// Two matrices whose product are the logits.
@@ -47,8 +49,8 @@ class DecoderLMImpl : public torch::nn::Cloneable<DecoderLMImpl> {
   /// document in its row, tokens of different documents do not see each other.
   DecoderOutput forward(const torch::Tensor& ids, const torch::Tensor& documents = {});
 
-  /// The same, with the hidden states between the layers.
-  DecoderOutput trace(const torch::Tensor& ids);
+  /// The same, with the hidden states between the layers and in front of the experts.
+  DecoderOutput trace(const torch::Tensor& ids, const torch::Tensor& documents = {});
 
   /// The same for ids that continue the tokens in `state`, which takes them in.
   DecoderOutput forward(const torch::Tensor& ids, DecoderState& state);

@@ -1,12 +1,20 @@
 #include "moe/evaluation/evaluator.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "moe/decoder/next_token_loss.h"
 #include "moe/error.h"
+#include "moe/evaluation/expert_comparison.h"
+#include "moe/evaluation/routing_counter.h"
 
 namespace moe {
 namespace {
+
+/// Tokens whose experts are kept for a comparison with the next evaluation.
+constexpr int64_t kSampledTokens = 4096;
+/// Tokens for which the experts of a layer are compared.
+constexpr int64_t kComparedTokens = 64;
 
 /// Sums over windows (rows of batches), from which mean and standard error follow.
 struct Sums {
@@ -61,14 +69,69 @@ void add_windows(Sums& sums, const torch::Tensor& losses, const torch::Tensor& m
   }
 }
 
-void add_counts(
-    std::vector<torch::Tensor>& counts,
-    const DecoderOutput& output,
-    const torch::Tensor& mask) {
-  const auto token_mask = mask.reshape({-1}) > 0; // [T]
-  for (size_t i = 0; i < output.routing.size(); ++i) {
-    const auto rows = expert_counts(output.routing[i], token_mask);
-    counts[i] = counts[i].defined() ? counts[i] + rows : rows;
+/// Collects the experts of the first tokens of each domain.
+class ExpertSample {
+ public:
+  ExpertSample(size_t layers, size_t domains)
+      : parts_(layers), per_domain_(kSampledTokens / static_cast<int64_t>(domains)) {}
+
+  void begin_domain() {
+    wanted_ = per_domain_;
+  }
+
+  void add(const std::vector<Routing>& layers, const torch::Tensor& token_mask) {
+    if (wanted_ <= 0) {
+      return;
+    }
+    const auto positions = token_mask.nonzero().squeeze(1).slice(/*dim=*/0, 0, wanted_);
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const Routing& routing = layers[i];
+      const auto experts = routing.chosen.defined()
+                               ? routing.experts.masked_fill(routing.chosen.logical_not(), -1)
+                               : routing.experts;
+      parts_[i].push_back(experts.index_select(0, positions).to(torch::kCPU));
+    }
+    wanted_ -= positions.size(0);
+  }
+
+  std::vector<torch::Tensor> experts() const {
+    std::vector<torch::Tensor> experts;
+    for (const auto& parts : parts_) {
+      experts.push_back(torch::cat(parts));
+    }
+    return experts;
+  }
+
+ private:
+  std::vector<std::vector<torch::Tensor>> parts_;
+  int64_t per_domain_;
+  int64_t wanted_ = 0;
+};
+
+/// Fills in how alike the experts of each layer are for tokens of all domains.
+void compare_experts(
+    DecoderLM& model,
+    const std::vector<EvaluationDomain>& domains,
+    std::vector<LayerRouting>& layers) {
+  if (layers.empty()) {
+    return;
+  }
+  const auto wanted =
+      std::max<int64_t>(1, kComparedTokens / static_cast<int64_t>(domains.size()));
+  std::vector<std::vector<torch::Tensor>> inputs(layers.size()); // [T, D]
+  for (const auto& domain : domains) {
+    const auto batch = domain.windows.batch(0).to(model->embedding->weight.device());
+    const auto output = model->trace(batch.inputs, batch.documents);
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const auto tokens = output.expert_inputs[i].flatten(0, 1); // [T, D]
+      const auto step = std::max<int64_t>(1, tokens.size(0) / wanted);
+      inputs[i].push_back(tokens.slice(/*dim=*/0, 0, wanted * step, step));
+    }
+  }
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const auto block =
+        model->layers->at<DecoderBlockImpl>(static_cast<size_t>(layers[i].layer)).moe;
+    layers[i].similarity = expert_similarity(block, torch::cat(inputs[i]));
   }
 }
 
@@ -80,27 +143,31 @@ Evaluation evaluate(DecoderLM model, const std::vector<EvaluationDomain>& domain
   model->eval();
   const auto device = model->embedding->weight.device();
   const auto layers = moe_layers(model->options);
-  std::vector<torch::Tensor> counts(layers.size());
+  RoutingCounter counter;
+  ExpertSample sample(layers.size(), std::max<size_t>(1, domains.size()));
   Evaluation evaluation;
   Sums total;
   for (const auto& domain : domains) {
     Sums sums;
     sums.bytes = domain.windows.text_bytes();
+    sample.begin_domain();
     for (int64_t i = 0; i < domain.windows.num_batches(); ++i) {
       const auto batch = domain.windows.batch(i).to(device);
       const auto output = model->forward(batch.inputs, batch.documents);
       const auto head = model->head_operands(output.hidden);
       const auto losses = token_losses(head.rows, head.weight, batch.targets);
       add_windows(sums, losses, batch.loss_mask);
-      add_counts(counts, output, batch.loss_mask);
+      const auto token_mask = batch.loss_mask.reshape({-1}) > 0; // [T]
+      counter.add(output.routing, token_mask);
+      sample.add(output.routing, token_mask);
     }
     evaluation.domains.emplace_back(domain.name, score(sums));
     total.append(sums);
   }
   evaluation.total = score(total);
-  for (size_t i = 0; i < layers.size(); ++i) {
-    evaluation.routing.push_back(layer_routing(layers[i], counts_on_host(counts[i])));
-  }
+  evaluation.routing = counter.statistics(layers);
+  evaluation.experts = sample.experts();
+  compare_experts(model, domains, evaluation.routing);
   model->train(was_training);
   return evaluation;
 }

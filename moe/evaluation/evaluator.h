@@ -25,11 +25,15 @@ struct TextScore {
   int64_t bytes = 0;
 };
 
-/// The result of an evaluation.
+/// The result of an evaluation. Of `routing`, `churn` is the caller's, who knows the evaluation
+/// before.
 struct Evaluation {
   TextScore total;                                        ///< over all tokens of all domains
   std::vector<std::pair<std::string, TextScore>> domains; ///< in the order given
   std::vector<LayerRouting> routing;                      ///< one per MoE layer
+  /// The experts of about 4096 tokens, evenly from all domains: [T, K] int64 by MoE layer,
+  /// -1 for one that did not choose the token.
+  std::vector<torch::Tensor> experts;
 };
 
 /// A text to evaluate on.

@@ -8,10 +8,10 @@ namespace moe {
 
 LayerRouting layer_routing(int64_t layer, const std::vector<int64_t>& counts) {
   const auto num_experts = static_cast<double>(counts.size());
-  const auto rows =
-      static_cast<double>(std::accumulate(counts.begin(), counts.end(), int64_t{0}));
   LayerRouting routing;
   routing.layer = layer;
+  routing.rows = std::accumulate(counts.begin(), counts.end(), int64_t{0});
+  const auto rows = static_cast<double>(routing.rows);
   double entropy = 0.0;
   double dead = 0.0;
   for (const int64_t count : counts) {

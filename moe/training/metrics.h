@@ -2,15 +2,26 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "moe/evaluation/collapse_monitor.h"
 #include "moe/evaluation/routing_statistics.h"
 #include "moe/training/append_file.h"
 
 namespace moe {
+
+/// Experts that were revived after a step.
+struct Revival {
+  int64_t layer = 0;
+  std::vector<int64_t> experts;
+  std::vector<int64_t> donors; ///< from which each was split
+
+  bool operator==(const Revival&) const = default;
+};
 
 /// What is recorded of one training step.
 struct StepMetrics {
@@ -32,11 +43,27 @@ struct StepMetrics {
   std::optional<double> val_loss;
   /// One per MoE layer.
   std::vector<LayerRouting> moe;
+  /// Collapses of the routing that were found in this step, and those that are over.
+  std::vector<Collapse> collapse;
+  std::vector<Collapse> recovered;
+  /// After this step's update, and the loss on held-out text before and after it.
+  std::vector<Revival> revived;
+  std::optional<double> val_loss_before_revival;
+  std::optional<double> val_loss_after_revival;
 };
 
 /// One line of `metrics.jsonl` with its line end: `{"step":100,"loss":3.21,...}`. Numbers that
-/// are not finite become null.
+/// are not finite become null; loads are rounded to six digits or what tells one row.
 std::string metrics_line(const StepMetrics& metrics);
+
+/// What `metrics_line` wrote; numbers that are null are NaN. Nothing for a line that was not
+/// written completely or holds something else.
+std::optional<StepMetrics> read_metrics_line(const std::string& line);
+
+/// Calls `visit` for the lines of a `metrics.jsonl` in turn, up to the first damaged one.
+/// Throws `Error` for a file that cannot be read.
+void read_metrics(
+    const std::filesystem::path& path, const std::function<void(const StepMetrics&)>& visit);
 
 /// The run's `metrics.jsonl`: one JSON object per step, written at once.
 class MetricsFile {

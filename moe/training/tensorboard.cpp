@@ -83,8 +83,44 @@ constexpr uint64_t session_log = 7;
 constexpr uint64_t summary_value = 1;
 constexpr uint64_t value_tag = 1;
 constexpr uint64_t value_simple = 2;
+constexpr uint64_t value_histogram = 5;
 constexpr uint64_t session_status = 1;
 constexpr int64_t session_start = 1;
+
+// tensorflow.HistogramProto: the bar of number i lies between i and i + 1.
+std::string histogram(const std::vector<double>& heights) {
+  enum Field : uint64_t {
+    min = 1,
+    max = 2,
+    num = 3,
+    sum = 4,
+    sum_squares = 5,
+    limit = 6,
+    bucket = 7
+  };
+  double total = 0.0;
+  double first_moment = 0.0;
+  double second_moment = 0.0;
+  std::string limits;
+  std::string buckets;
+  for (size_t i = 0; i < heights.size(); ++i) {
+    const auto place = static_cast<double>(i) + 0.5;
+    total += heights[i];
+    first_moment += heights[i] * place;
+    second_moment += heights[i] * place * place;
+    append_little_endian(limits, std::bit_cast<uint64_t>(static_cast<double>(i + 1)));
+    append_little_endian(buckets, std::bit_cast<uint64_t>(heights[i]));
+  }
+  std::string bytes;
+  append_double(bytes, min, 0.0);
+  append_double(bytes, max, static_cast<double>(heights.size()));
+  append_double(bytes, num, total);
+  append_double(bytes, sum, first_moment);
+  append_double(bytes, sum_squares, second_moment);
+  append_bytes(bytes, limit, limits);
+  append_bytes(bytes, bucket, buckets);
+  return bytes;
+}
 
 std::string event_at(int64_t step) {
   const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
@@ -144,7 +180,8 @@ TensorBoardFile::TensorBoardFile(const std::filesystem::path& folder, int64_t fi
   file_.append(tfrecord(version) + tfrecord(start));
 }
 
-void TensorBoardFile::append(int64_t step, const std::vector<Scalar>& scalars) {
+void TensorBoardFile::append(
+    int64_t step, const std::vector<Scalar>& scalars, const std::vector<Bars>& bars) {
   std::string summary;
   for (const auto& [name, number] : scalars) {
     std::string value;
@@ -152,9 +189,23 @@ void TensorBoardFile::append(int64_t step, const std::vector<Scalar>& scalars) {
     append_float(value, value_simple, static_cast<float>(number));
     append_bytes(summary, summary_value, value);
   }
+  for (const auto& [name, heights] : bars) {
+    std::string value;
+    append_bytes(value, value_tag, name);
+    append_bytes(value, value_histogram, histogram(heights));
+    append_bytes(summary, summary_value, value);
+  }
   std::string bytes = event_at(step);
   append_bytes(bytes, event::summary, summary);
   file_.append(tfrecord(bytes));
+}
+
+std::vector<Bars> metrics_bars(const StepMetrics& metrics) {
+  std::vector<Bars> bars;
+  for (const LayerRouting& layer : metrics.moe) {
+    bars.emplace_back("layer_" + std::to_string(layer.layer) + "/load", layer.load);
+  }
+  return bars;
 }
 
 std::vector<Scalar> metrics_scalars(const StepMetrics& metrics) {
@@ -180,6 +231,14 @@ std::vector<Scalar> metrics_scalars(const StepMetrics& metrics) {
     scalars.emplace_back(folder + "max_violation", layer.max_violation);
     scalars.emplace_back(folder + "entropy", layer.entropy);
     scalars.emplace_back(folder + "dead", layer.dead);
+    scalars.emplace_back(folder + "dropped", layer.dropped);
+    scalars.emplace_back(folder + "confidence", layer.confidence);
+    if (layer.churn) {
+      scalars.emplace_back(folder + "churn", *layer.churn);
+    }
+    if (layer.similarity) {
+      scalars.emplace_back(folder + "similarity", *layer.similarity);
+    }
   }
   return scalars;
 }

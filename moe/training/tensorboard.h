@@ -21,6 +21,9 @@ std::string tfrecord(std::string_view payload);
 /// A named number, such as {"train/loss", 3.2}.
 using Scalar = std::pair<std::string, double>;
 
+/// Named bars, drawn as a histogram whose bucket i has height i, such as {"layer_0/load", ...}.
+using Bars = std::pair<std::string, std::vector<double>>;
+
 /// Writes numbers that TensorBoard draws over the steps. Each object writes a file of its own,
 /// `events.out.tfevents.TIME.HOST.PID`, as TensorBoard expects it of every start of a run.
 ///
@@ -37,7 +40,8 @@ class TensorBoardFile {
   TensorBoardFile(const std::filesystem::path& folder, int64_t first_step);
 
   /// Throws `Error` naming the file and the reason, such as a full disk.
-  void append(int64_t step, const std::vector<Scalar>& scalars);
+  void append(
+      int64_t step, const std::vector<Scalar>& scalars, const std::vector<Bars>& bars = {});
 
   const std::filesystem::path& path() const {
     return file_.path();
@@ -50,5 +54,8 @@ class TensorBoardFile {
 /// The metrics of a step under the names that the toolkit uses in TensorBoard: `train/loss`,
 /// `val/loss`, `layer_0/max_violation`, ...
 std::vector<Scalar> metrics_scalars(const StepMetrics& metrics);
+
+/// The load of the experts of each layer: `layer_0/load`, ...
+std::vector<Bars> metrics_bars(const StepMetrics& metrics);
 
 } // namespace moe

@@ -8,14 +8,19 @@
 #include "moe/decoder/device.h"
 #include "moe/decoder/next_token_loss.h"
 #include "moe/error.h"
+#include "moe/evaluation/routing_counter.h"
 #include "moe/training/autocast_guard.h"
 #include "moe/training/compute_dtype.h"
 #include "moe/training/parameter_groups.h"
+#include "moe/training/rebalance.h"
 #include "moe/training/schedule.h"
 #include "moe/training/selection_bias.h"
 
 namespace moe {
 namespace {
+
+/// Fewest inputs by which the tokens of an expert are split.
+constexpr int64_t kRevivalInputs = 4096;
 
 AdamWOptions optimizer_options(const TrainerOptions& options) {
   return {
@@ -83,6 +88,7 @@ double tokens_that_count(const std::vector<Batch>& batches) {
 struct Trainer::Sums {
   torch::Tensor loss;
   RoutingSums routing;
+  RoutingCounter counter;
 };
 
 Trainer::Trainer(
@@ -130,6 +136,9 @@ void Trainer::accumulate(const Batch& batch, double normalizer, Sums& sums) {
   sums.loss = sums.loss.defined() ? sums.loss + loss.detach() : loss.detach();
   auto objective = loss;
   if (!output.routing.empty()) {
+    sums.counter.add(
+        output.routing,
+        batch.token_mask.defined() ? batch.token_mask.flatten() : torch::Tensor());
     objective = objective +
                 routing_objective_.loss(routed(batch, std::move(output.routing)), sums.routing);
   }
@@ -229,13 +238,41 @@ StepMetrics Trainer::step() {
   tokens_ += step_tokens;
   metrics.tokens = tokens_;
   sums.routing.report(metrics);
-  const auto layers = moe_layers(model_->options);
-  for (size_t i = 0; i < sums.routing.counts.size(); ++i) {
-    metrics.moe.push_back(layer_routing(layers[i], counts_on_host(sums.routing.counts[i])));
-  }
+  metrics.moe = sums.counter.statistics(moe_layers(model_->options));
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   metrics.tokens_per_s = static_cast<double>(step_tokens) / elapsed.count();
   return metrics;
+}
+
+// [T, D] of the batches before, at least one row per element to fit.
+torch::Tensor Trainer::recent_expert_inputs(int64_t layer) {
+  const torch::NoGradGuard no_grad;
+  const auto layers = moe_layers(model_->options);
+  const auto index = std::find(layers.begin(), layers.end(), layer) - layers.begin();
+  const int64_t wanted = std::max<int64_t>(kRevivalInputs, 8 * model_->options.model_dim);
+  std::vector<torch::Tensor> parts;
+  int64_t found = 0;
+  for (int64_t i = steps_done_ * options_.accumulation_steps - 1; i >= 0 && found < wanted;
+       --i) {
+    const auto batch =
+        data_.batch(i, options_.batch_size, options_.sequence_length).to(device_);
+    const auto output = model_->trace(batch.inputs, batch.documents);
+    parts.push_back(output.expert_inputs.at(static_cast<size_t>(index)).flatten(0, 1));
+    found += parts.back().size(0);
+  }
+  return torch::cat(parts);
+}
+
+Revival Trainer::revive(int64_t layer, const std::vector<int64_t>& dead) {
+  model_->eval();
+  const auto inputs = recent_expert_inputs(layer);
+  model_->train();
+  // Large odd factors keep the seeds of layers, steps and runs apart.
+  const auto seed = static_cast<uint64_t>(options_.seed) * 0x9E3779B97F4A7C15 +
+                    static_cast<uint64_t>(steps_done_) * 0xBF58476D1CE4E5B9 +
+                    static_cast<uint64_t>(layer);
+  const auto& block = model_->layers->at<DecoderBlockImpl>(static_cast<size_t>(layer)).moe;
+  return revive_experts(block, optimizer_, layer, dead, inputs, seed);
 }
 
 } // namespace moe

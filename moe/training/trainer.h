@@ -63,6 +63,10 @@ class Trainer {
     return lora_;
   }
 
+  /// Gives `dead` experts of a layer parts of the busiest ones (`revive_experts`), by what the
+  /// experts took in the last steps' batches. A function of seed and step.
+  Revival revive(int64_t layer, const std::vector<int64_t>& dead);
+
   /// Step number, tokens, moments and, of adapters, their matrices and the weights that they
   /// change; the other fields are the caller's.
   TrainingState state() const;
@@ -76,6 +80,7 @@ class Trainer {
   void look_ahead(const Batch& batch, Sums& sums);
   void accumulate(const Batch& batch, double normalizer, Sums& sums);
   void update_selection_biases(const std::vector<torch::Tensor>& counts);
+  torch::Tensor recent_expert_inputs(int64_t layer);
   bool is_finite_or_fail(const char* what, double value) const;
 
   DecoderLM model_;

@@ -1,5 +1,6 @@
 #include "moe/training/trainer_options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <string_view>
@@ -90,6 +91,7 @@ void check_learning(const TrainerOptions& options) {
   check_number_above_zero("epsilon", options.epsilon);
   check_number_not_negative("max_grad_norm", options.max_grad_norm);
   check_one_of({"stop", "skip"}, "on_nonfinite", options.on_nonfinite);
+  check_one_of({"warn", "rebalance", "stop"}, "on_collapse", options.on_collapse);
 }
 
 void check_lora(const TrainerOptions& options) {
@@ -131,6 +133,20 @@ void check_routing(const TrainerOptions& options) {
       {"sign", "proportional"}, "selection_bias_update", options.selection_bias_update);
 }
 
+// Rebalancing changes experts and rows of the router.
+void check_rebalancing(const TrainerOptions& options) {
+  const bool is_restricted =
+      !options.only.empty() || options.lora_rank > 0 ||
+      std::any_of(options.freeze.begin(), options.freeze.end(), [](const std::string& part) {
+        return part.starts_with("experts") || part.starts_with("router");
+      });
+  check_option(
+      options.on_collapse != "rebalance" || !is_restricted,
+      "on_collapse",
+      "rebalance",
+      "warn or stop where only some experts or routers learn (freeze, only, lora_rank)");
+}
+
 } // namespace
 
 void validate(const TrainerOptions& options) {
@@ -141,6 +157,7 @@ void validate(const TrainerOptions& options) {
   check_sizes(options);
   check_learning(options);
   check_lora(options);
+  check_rebalancing(options);
   check_routing(options);
   check_one_of({"cpu", "cuda"}, "device", options.device);
   check_one_of({"auto", "float32", "bfloat16"}, "dtype", options.dtype);

@@ -42,6 +42,7 @@ struct TrainerOptions {
   double epsilon = 1e-8;
   double max_grad_norm = 1.0;
   std::string on_nonfinite = "stop";
+  std::string on_collapse = "warn";
 
   double router_lr_ratio = 1.0;
   double router_weight_decay_ratio = 1.0;
@@ -156,6 +157,11 @@ struct TrainerOptions {
         "on_nonfinite",
         options.on_nonfinite,
         "What to do when the loss or its gradient is not finite: stop or skip the step.");
+    visit(
+        "on_collapse",
+        options.on_collapse,
+        "What to do when experts die or a router saturates: warn, rebalance (revive dead "
+        "experts from the busiest ones) or stop.");
     visit(
         "router_lr_ratio",
         options.router_lr_ratio,

@@ -11,10 +11,12 @@
 #include "moe/checkpoint/model_folder.h"
 #include "moe/decoder/device.h"
 #include "moe/error.h"
+#include "moe/evaluation/expert_comparison.h"
 #include "moe/files/atomic_file.h"
 #include "moe/files/atomic_folder.h"
 #include "moe/training/compute_dtype.h"
 #include "moe/training/peft_adapter.h"
+#include "moe/training/rebalance.h"
 
 namespace moe {
 namespace {
@@ -45,6 +47,38 @@ void check_sequence(const DecoderOptions& model, const TrainerOptions& options) 
       ")");
 }
 
+bool can_be_revived(const Collapse& collapse) {
+  return collapse.kind != CollapseKind::saturated_router;
+}
+
+/// Dead experts, or those that the few leave nearly nothing.
+std::vector<int64_t> experts_to_revive(
+    const Collapse& collapse, const std::vector<LayerRouting>& layers) {
+  if (collapse.kind == CollapseKind::dead_experts) {
+    return collapse.experts;
+  }
+  std::vector<int64_t> experts;
+  for (const LayerRouting& layer : layers) {
+    for (int64_t i = 0; layer.layer == collapse.layer && i < collapse.num_experts; ++i) {
+      const double load = layer.load[static_cast<size_t>(i)];
+      if (load * static_cast<double>(collapse.num_experts) < 0.1) {
+        experts.push_back(i);
+      }
+    }
+  }
+  return experts;
+}
+
+std::string describe_revival(const Revival& revival) {
+  std::ostringstream text;
+  text << "layer " << revival.layer << ": revived ";
+  for (size_t i = 0; i < revival.experts.size(); ++i) {
+    text << (i == 0 ? "" : ", ") << "expert " << revival.experts[i] << " from expert "
+         << revival.donors[i];
+  }
+  return text.str();
+}
+
 } // namespace
 
 TrainingRun::TrainingRun(
@@ -68,6 +102,14 @@ TrainingRun::TrainingRun(
   }
   write_file_atomically(folder_.config(), config_text_);
   metrics_.emplace(folder_.metrics(), trainer_->steps_done());
+  // What the monitor knows follows from the steps before.
+  monitor_.emplace(trainer_->model()->options.experts_per_token);
+  read_metrics(folder_.metrics(), [&](const StepMetrics& metrics) {
+    monitor_->update(metrics.step, metrics.moe);
+    for (const Revival& revival : metrics.revived) {
+      monitor_->restart(revival.layer, revival.experts);
+    }
+  });
   board_.emplace(folder_.root(), trainer_->steps_done() + 1);
 }
 
@@ -94,6 +136,7 @@ void TrainingRun::start(const DecoderOptions& model) {
       new_experts = read_new_experts(from);
     }
     trainer_.emplace(new_model, training_dataset(data_, options_), options_, new_experts);
+    check_rebalancing();
   } catch (...) {
     // A mistake leaves nothing behind that would have to be overwritten.
     std::error_code ignored;
@@ -130,9 +173,11 @@ void TrainingRun::resume() {
   trainer_.emplace(
       model, training_dataset(data_, options_), options_, read_new_experts(found.folder));
   trainer_->restore(state);
+  check_rebalancing();
   best_loss_ = state.best_validation_loss;
   best_step_ = state.best_step;
   saved_step_ = state.step;
+  held_out_experts_ = state.routing;
   note_differences(state);
   callbacks_.log("resuming after step " + std::to_string(state.step));
 }
@@ -181,13 +226,14 @@ void TrainingRun::after_step(StepMetrics& metrics) {
   const auto due = [&](int64_t every) { return every > 0 && metrics.step % every == 0; };
   const bool is_last = metrics.step == options_.steps;
   bool is_best = false;
+  watch_routing(metrics);
   if (is_last || due(options_.eval_every)) {
-    metrics.val_loss = evaluate_held_out();
+    evaluate_held_out(metrics);
     is_best =
         std::isfinite(*metrics.val_loss) && (!best_loss_ || *metrics.val_loss < *best_loss_);
   }
   metrics_->append(metrics);
-  board_->append(metrics.step, metrics_scalars(metrics));
+  board_->append(metrics.step, metrics_scalars(metrics), metrics_bars(metrics));
   callbacks_.on_step(metrics);
   if (is_best) {
     best_loss_ = metrics.val_loss;
@@ -196,9 +242,96 @@ void TrainingRun::after_step(StepMetrics& metrics) {
   if (is_best || is_last || due(options_.checkpoint_every)) {
     save(is_best);
   }
+  stop_if_collapsed(metrics);
 }
 
-double TrainingRun::evaluate_held_out() {
+void TrainingRun::check_rebalancing() const {
+  const auto model = trainer_->model();
+  for (const int64_t layer : moe_layers(model->options)) {
+    const auto& block = model->layers->at<DecoderBlockImpl>(static_cast<size_t>(layer)).moe;
+    check(
+        options_.on_collapse != "rebalance" || can_revive(block->router->options),
+        "on_collapse: rebalance is not possible with router_gate ",
+        model->options.router_gate,
+        " and router_selection ",
+        model->options.router_selection,
+        "; warn or stop");
+  }
+}
+
+void TrainingRun::watch_routing(StepMetrics& metrics) {
+  auto news = monitor_->update(metrics.step, metrics.moe);
+  metrics.collapse = std::move(news.began);
+  metrics.recovered = std::move(news.recovered);
+  const auto step = "step " + std::to_string(metrics.step) + ": ";
+  for (const Collapse& collapse : metrics.collapse) {
+    const bool is_handled = options_.on_collapse == "rebalance" && can_be_revived(collapse);
+    callbacks_.log("warning: " + step + (is_handled ? summary(collapse) : describe(collapse)));
+  }
+  for (const Collapse& collapse : metrics.recovered) {
+    callbacks_.log(step + describe_recovery(collapse));
+  }
+  if (options_.on_collapse == "rebalance") {
+    rebalance(metrics);
+  }
+}
+
+void TrainingRun::rebalance(StepMetrics& metrics) {
+  auto collapses = monitor_->current();
+  std::erase_if(collapses, [](const Collapse& collapse) { return !can_be_revived(collapse); });
+  if (collapses.empty()) {
+    return;
+  }
+  const auto texts = held_out();
+  metrics.val_loss_before_revival = evaluate(trainer_->model(), texts).total.loss;
+  for (const Collapse& collapse : collapses) {
+    const auto revival =
+        trainer_->revive(collapse.layer, experts_to_revive(collapse, metrics.moe));
+    monitor_->restart(revival.layer, revival.experts);
+    callbacks_.log("step " + std::to_string(metrics.step) + ": " + describe_revival(revival));
+    metrics.revived.push_back(revival);
+  }
+  metrics.val_loss_after_revival = evaluate(trainer_->model(), texts).total.loss;
+  std::ostringstream text;
+  text << "step " << metrics.step << ": reviving took the held-out loss from "
+       << *metrics.val_loss_before_revival << " to " << *metrics.val_loss_after_revival;
+  callbacks_.log(text.str());
+}
+
+void TrainingRun::stop_if_collapsed(const StepMetrics& metrics) {
+  if (options_.on_collapse != "stop" || metrics.collapse.empty()) {
+    return;
+  }
+  if (saved_step_ != metrics.step) {
+    save(/*is_best=*/false);
+  }
+  fail(
+      "step ",
+      metrics.step,
+      ": ",
+      describe(metrics.collapse.front()),
+      "; saved in ",
+      folder_.root().string());
+}
+
+void TrainingRun::evaluate_held_out(StepMetrics& metrics) {
+  evaluation_ = evaluate(trainer_->model(), held_out());
+  metrics.val_loss = evaluation_->total.loss;
+  StateDict experts;
+  for (size_t i = 0; i < metrics.moe.size(); ++i) {
+    const auto name = "experts/" + std::to_string(metrics.moe[i].layer);
+    metrics.moe[i].similarity = evaluation_->routing[i].similarity;
+    const auto& now = evaluation_->experts[i];
+    const auto* before = held_out_experts_.find(name);
+    if (before != nullptr && before->sizes() == now.sizes()) {
+      metrics.moe[i].churn = expert_churn(*before, now);
+    }
+    experts.insert(name, now);
+  }
+  held_out_experts_ = experts;
+}
+
+std::vector<EvaluationDomain> TrainingRun::held_out() const {
   const auto count = static_cast<int64_t>(data_.domains.size());
   const int64_t tokens_per_domain = std::max<int64_t>(1, options_.eval_tokens / count);
   std::vector<EvaluationDomain> domains;
@@ -215,8 +348,7 @@ double TrainingRun::evaluate_held_out() {
              options_.document_mask,
              domain.held_out_replies)});
   }
-  evaluation_ = evaluate(trainer_->model(), domains);
-  return evaluation_->total.loss;
+  return domains;
 }
 
 void TrainingRun::save(bool is_best) {
@@ -241,6 +373,7 @@ void TrainingRun::save(bool is_best) {
   state.device = options_.device;
   state.cpu_capability = at::get_cpu_capability();
   state.threads = threads_;
+  state.routing = held_out_experts_;
   AtomicFolder checkpoint(folder_.checkpoint(step));
   for (const auto& notice :
        write_model_files(checkpoint.path(), model->options, state_dict(*model), extras)) {

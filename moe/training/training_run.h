@@ -36,6 +36,9 @@ struct TrainingCallbacks {
 /// - Every `checkpoint_every` steps, at the end and when stopped, a checkpoint is saved that
 /// `last`
 ///   names. Older ones are removed, but for `keep_checkpoints` and the best.
+/// - Collapses of the routing (`CollapseMonitor`) are logged as warnings and recorded. By
+///   `on_collapse`, dead experts are revived in the same step (`revive_experts`), or the run
+///   saves and throws `Error`.
 /// - A resumed run goes on exactly as if it had not been interrupted, with the same LibTorch,
 /// kind
 ///   of processor and number of threads.
@@ -80,7 +83,12 @@ class TrainingRun {
   void keep_companions(const std::filesystem::path& model_folder);
   void note_differences(const TrainingState& state) const;
   void after_step(StepMetrics& metrics);
-  double evaluate_held_out();
+  void check_rebalancing() const;
+  void watch_routing(StepMetrics& metrics);
+  void rebalance(StepMetrics& metrics);
+  std::vector<EvaluationDomain> held_out() const;
+  void evaluate_held_out(StepMetrics& metrics);
+  void stop_if_collapsed(const StepMetrics& metrics);
   void save(bool is_best);
 
   RunFolder folder_;
@@ -95,6 +103,8 @@ class TrainingRun {
   std::optional<MetricsFile> metrics_;
   std::optional<TensorBoardFile> board_;
   std::optional<Evaluation> evaluation_;
+  std::optional<CollapseMonitor> monitor_;
+  StateDict held_out_experts_; ///< of the last evaluation, as in `TrainingState::routing`
   std::optional<double> best_loss_;
   std::optional<int64_t> best_step_;
   int64_t saved_step_ = -1;

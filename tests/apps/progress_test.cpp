@@ -78,6 +78,19 @@ TEST_CASE("progress: begin, end and numbers that are none", "[apps]") {
       "step 120/1000  loss 3.2146  5.1k tokens/s  balance 0.31  0 s left");
 }
 
+TEST_CASE("progress: dead experts and dropped rows are shown where there are any", "[apps]") {
+  ProgressUpdate update = at_120;
+  update.dead_experts = 1;
+  CHECK(
+      progress_line(update, 1000, 0.4) ==
+      "step 120/1000  loss 3.2146  5.1k tokens/s  balance 0.31  1 dead expert  0 s left");
+  update.dead_experts = 3;
+  update.dropped = 0.0213;
+  CHECK_THAT(
+      progress_bar(update, 1000, 0.4, 120, false),
+      ContainsSubstring("balance 0.31  3 dead experts  2.1 % dropped  0 s left"));
+}
+
 TEST_CASE("progress: durations are short", "[apps]") {
   CHECK(format_duration(7.4) == "7 s");
   CHECK(format_duration(59.6) == "1:00");

@@ -6,7 +6,6 @@
 #include "tests/support/temporary_folder.h"
 
 using namespace moe;
-using namespace moe::testing;
 
 namespace {
 

@@ -72,6 +72,27 @@ TEST_CASE("tensorboard: a file holds version, start and scalars", "[training]") 
                        bytes_of({0x15, 0, 0, 0, 0xc0}));
 }
 
+TEST_CASE("tensorboard: loads are a histogram with a bucket per expert", "[training]") {
+  const auto number = [](double value) {
+    return std::string(reinterpret_cast<const char*>(&value), sizeof value);
+  };
+  const TemporaryFolder folder;
+  TensorBoardFile file(folder.path(), /*first_step=*/1);
+  StepMetrics metrics;
+  metrics.moe.push_back(layer_routing(3, {1, 3}));
+  file.append(1, {}, metrics_bars(metrics));
+  const auto events = events_in(folder.read(file.path().filename()));
+  const std::string histogram =
+      bytes_of({0x09}) + number(0.0) + bytes_of({0x11}) + number(2.0) + bytes_of({0x19}) +
+      number(1.0) + bytes_of({0x21}) + number(1.25) + bytes_of({0x29}) + number(1.75) +
+      bytes_of({0x32, 16}) + number(1.0) + number(2.0) + bytes_of({0x3a, 16}) + number(0.25) +
+      number(0.75);
+  REQUIRE(histogram.size() == 81);
+  CHECK(
+      events.at(2) == bytes_of({0x10, 1, 0x2a, 99, 0x0a, 97, 0x0a, 12}) + "layer_3/load" +
+                          bytes_of({0x2a, 81}) + histogram);
+}
+
 TEST_CASE("tensorboard: every start writes a file of its own", "[training]") {
   const TemporaryFolder folder;
   const TensorBoardFile first(folder.path(), 1);

@@ -1,0 +1,378 @@
+#include "moe/evaluation/collapse_monitor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <sstream>
+
+#include "moe/error.h"
+
+namespace moe {
+namespace {
+
+/// Steps that a collapse must last before it is one.
+constexpr int64_t kSteps = 32;
+/// Steps that a report waits for experts that seem to be dying, too.
+constexpr int64_t kWait = 16;
+/// Rows of an even load from which none at all says something, as tokens come in clusters.
+constexpr double kRows = 100.0;
+/// In units of the mean load.
+constexpr double kDead = 0.01;
+constexpr double kQuiet = 0.05;
+constexpr double kAlive = 0.1;
+/// No step counts for more in an expert's recent load: one noisy batch does not revive it.
+constexpr double kMostRecent = 0.5;
+/// Steps of memory for what is usual, for an expert's return, and for a whole layer.
+constexpr double kUsualSteps = 1000.0;
+constexpr double kRecentSteps = 8.0;
+constexpr double kLayerSteps = 4.0;
+/// Squared standard errors by which quiet steps must differ from what is usual: by chance that
+/// happens less than once in a million times.
+constexpr double kSurprise = 16.0;
+/// Load of the experts outside of the K fullest, as a share of what they had at an even load.
+constexpr double kFewBegin = 0.1;
+constexpr double kFewEnd = 0.2;
+constexpr double kSaturatedBegin = 0.99;
+constexpr double kSaturatedEnd = 0.98;
+
+void approach(double& average, double value, double steps) {
+  average += (value - average) / steps;
+}
+
+void add_expert(Collapse& collapse, int64_t expert, int64_t since) {
+  collapse.since_step = collapse.experts.empty() ? since : std::min(collapse.since_step, since);
+  collapse.experts.push_back(expert);
+}
+
+// `3`, `3 and 5`, `0-3, 7 and 9-12`.
+std::string list_of(const std::vector<int64_t>& numbers) {
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < numbers.size();) {
+    size_t last = i;
+    while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) {
+      ++last;
+    }
+    // Two in a row are two.
+    last = last == i + 1 ? i : last;
+    parts.push_back(
+        std::to_string(numbers[i]) + (last > i ? "-" + std::to_string(numbers[last]) : ""));
+    i = last + 1;
+  }
+  std::string text;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    text += (i == 0 ? "" : i + 1 == parts.size() ? " and " : ", ") + parts[i];
+  }
+  return text;
+}
+
+std::string experts_of(const Collapse& collapse) {
+  return (collapse.experts.size() == 1 ? "expert " : "experts ") + list_of(collapse.experts);
+}
+
+} // namespace
+
+std::string to_string(CollapseKind kind) {
+  switch (kind) {
+    case CollapseKind::dead_experts:
+      return "dead_experts";
+    case CollapseKind::few_experts:
+      return "few_experts";
+    case CollapseKind::saturated_router:
+      return "saturated_router";
+  }
+  fail("there is no such kind of collapse");
+}
+
+CollapseKind collapse_kind(const std::string& name) {
+  for (const auto kind :
+       {CollapseKind::dead_experts,
+        CollapseKind::few_experts,
+        CollapseKind::saturated_router}) {
+    if (to_string(kind) == name) {
+      return kind;
+    }
+  }
+  fail("collapse: there is no kind '", name, "'");
+}
+
+std::string summary(const Collapse& collapse) {
+  const auto count = collapse.experts.size();
+  const std::string verb = count == 1 ? "gets" : "get";
+  std::ostringstream text;
+  text << "layer " << collapse.layer << ": ";
+  switch (collapse.kind) {
+    case CollapseKind::dead_experts:
+      text << experts_of(collapse) << " (" << count << " of " << collapse.num_experts << ") "
+           << verb << " less than 1 % of the mean load";
+      break;
+    case CollapseKind::few_experts:
+      text << experts_of(collapse) << " of " << collapse.num_experts << " " << verb
+           << " nearly all tokens";
+      break;
+    case CollapseKind::saturated_router:
+      text << "the router puts more than 99 % of its confidence into one expert per token";
+      break;
+  }
+  text << " since step " << collapse.since_step;
+  return text.str();
+}
+
+std::string describe(const Collapse& collapse) {
+  const std::string advice =
+      collapse.kind == CollapseKind::saturated_router
+          ? "it hardly learns any more; a higher --router-z-weight or a lower "
+            "--router-lr-ratio "
+            "prevents it"
+          : "what they could hold is lost; --resume with --on-collapse rebalance revives them, "
+            "a higher --load-balancing-weight or a lower --router-lr-ratio prevents it";
+  return summary(collapse) + ": " + advice;
+}
+
+std::string describe_recovery(const Collapse& collapse) {
+  std::ostringstream text;
+  text << "layer " << collapse.layer << ": ";
+  switch (collapse.kind) {
+    case CollapseKind::dead_experts:
+      text << experts_of(collapse) << (collapse.experts.size() == 1 ? " has" : " have")
+           << " a load again";
+      break;
+    case CollapseKind::few_experts:
+      text << "all experts have a load again";
+      break;
+    case CollapseKind::saturated_router:
+      text << "the router is no longer saturated";
+      break;
+  }
+  return text.str();
+}
+
+CollapseMonitor::CollapseMonitor(int64_t experts_per_token)
+    : experts_per_token_(experts_per_token) {}
+
+CollapseNews CollapseMonitor::update(int64_t step, const std::vector<LayerRouting>& layers) {
+  CollapseNews news;
+  for (const LayerRouting& routing : layers) {
+    const auto count = routing.load.size();
+    // With one expert, or all of them for every token, there is no choice to go wrong.
+    if (routing.rows == 0 || static_cast<int64_t>(count) <= experts_per_token_) {
+      continue;
+    }
+    Layer& layer = layers_[routing.layer];
+    if (layer.experts.size() != count) {
+      layer = Layer();
+      layer.experts.resize(count);
+      layer.load.assign(count, 1.0 / static_cast<double>(count));
+    }
+    const double even = static_cast<double>(routing.rows) / static_cast<double>(count);
+    double variance = 0.0;
+    for (const Expert& expert : layer.experts) {
+      variance += expert.variance / static_cast<double>(count);
+    }
+    const auto all_rows = static_cast<double>(routing.rows);
+    for (size_t i = 0; i < count; ++i) {
+      // Whole rows, so that rounded shares from a file give the same state.
+      const double rows = std::round(routing.load[i] * all_rows);
+      update_expert(step, rows, even, variance, layer.experts[i]);
+      approach(layer.load[i], rows / all_rows, kLayerSteps);
+    }
+    report_experts(routing.layer, layer, news);
+    update_conditions(step, routing, layer, news);
+  }
+  return news;
+}
+
+void CollapseMonitor::remember(Expert& expert, double load, double count) {
+  const double fading = 1.0 - std::pow(1.0 - 1.0 / kUsualSteps, count);
+  const double weight = std::max(fading, count / (expert.steps + 1.0 + count));
+  const double change = load - expert.mean;
+  expert.steps += count;
+  expert.mean += weight * change;
+  expert.variance = (1.0 - weight) * (expert.variance + weight * change * change);
+}
+
+void CollapseMonitor::update_expert(
+    int64_t step, double rows, double even, double layer_variance, Expert& expert) {
+  const double load = rows / even;
+  approach(expert.recent, std::min(load, kMostRecent), kRecentSteps);
+  if (expert.dead_steps > 0) {
+    ++expert.dead_steps;
+    return;
+  }
+  Quiet quiet = expert.quiet;
+  quiet.since = quiet.steps == 0 ? step : quiet.since;
+  ++quiet.steps;
+  quiet.rows += std::min(rows, quiet.fullest);
+  quiet.fullest = std::max(rows, quiet.fullest);
+  quiet.even += even;
+  const bool goes_on = quiet.steps == 1 ? load < kQuiet : quiet.rows <= kDead * quiet.even;
+  if (!goes_on) {
+    const Quiet& over = expert.quiet;
+    if (over.steps > 0) {
+      const double mean = (over.rows + over.fullest) / over.even;
+      remember(expert, mean, static_cast<double>(over.steps));
+    }
+    remember(expert, load, 1.0);
+    expert.quiet = Quiet();
+    return;
+  }
+  expert.quiet = quiet;
+  // Of an expert that was seen for but a few steps, the others tell more.
+  const double known = expert.steps / (expert.steps + kSteps);
+  const double mean = known * expert.mean + (1.0 - known);
+  const double variance = known * expert.variance + (1.0 - known) * layer_variance;
+  const double missing = mean - quiet.rows / quiet.even;
+  const auto steps = static_cast<double>(quiet.steps);
+  const bool is_surprising = missing > 0.0 && steps * missing * missing > kSurprise * variance;
+  if (quiet.steps >= kSteps && quiet.even >= kRows && is_surprising) {
+    expert.dead_steps = 1;
+  }
+}
+
+void CollapseMonitor::report_experts(int64_t number, Layer& layer, CollapseNews& news) {
+  Collapse died;
+  died.layer = number;
+  died.num_experts = static_cast<int64_t>(layer.experts.size());
+  Collapse recovered = died;
+  bool is_due = false;
+  bool others_are_dying = false;
+  for (const Expert& expert : layer.experts) {
+    is_due = is_due || (!expert.is_reported && expert.dead_steps > kWait);
+    others_are_dying =
+        others_are_dying || (expert.dead_steps == 0 && expert.quiet.steps >= kSteps - kWait);
+  }
+  for (int64_t i = 0; i < died.num_experts; ++i) {
+    Expert& expert = layer.experts[static_cast<size_t>(i)];
+    if (expert.dead_steps == 0) {
+      continue;
+    }
+    if (expert.recent >= kAlive) {
+      if (expert.is_reported) {
+        add_expert(recovered, i, expert.quiet.since);
+      }
+      expert.quiet = Quiet();
+      expert.dead_steps = 0;
+      expert.is_reported = false;
+    } else if (!expert.is_reported && (is_due || !others_are_dying)) {
+      expert.is_reported = true;
+      add_expert(died, i, expert.quiet.since);
+    }
+  }
+  if (!died.experts.empty()) {
+    news.began.push_back(died);
+  }
+  if (!recovered.experts.empty()) {
+    news.recovered.push_back(recovered);
+  }
+}
+
+std::vector<int64_t> CollapseMonitor::fullest_experts(const Layer& layer) const {
+  std::vector<int64_t> experts(layer.load.size());
+  std::iota(experts.begin(), experts.end(), 0);
+  std::stable_sort(experts.begin(), experts.end(), [&](int64_t a, int64_t b) {
+    return layer.load[static_cast<size_t>(a)] > layer.load[static_cast<size_t>(b)];
+  });
+  experts.resize(static_cast<size_t>(experts_per_token_));
+  std::sort(experts.begin(), experts.end());
+  return experts;
+}
+
+void CollapseMonitor::update_condition(
+    const Collapse& now, bool begins, bool ends, Condition& condition, CollapseNews& news) {
+  if (condition.is_reported) {
+    if (ends) {
+      news.recovered.push_back(condition.collapse);
+      condition = Condition();
+    }
+    return;
+  }
+  if (!begins) {
+    condition.steps = 0;
+    return;
+  }
+  ++condition.steps;
+  const int64_t since = condition.steps == 1 ? now.since_step : condition.collapse.since_step;
+  condition.collapse = now;
+  condition.collapse.since_step = since;
+  if (condition.steps == kSteps) {
+    condition.is_reported = true;
+    news.began.push_back(condition.collapse);
+  }
+}
+
+void CollapseMonitor::update_conditions(
+    int64_t step, const LayerRouting& routing, Layer& layer, CollapseNews& news) const {
+  approach(layer.confidence, routing.confidence, kLayerSteps);
+  const auto count = static_cast<double>(layer.load.size());
+  const double chosen = static_cast<double>(experts_per_token_);
+  Collapse now;
+  now.layer = routing.layer;
+  now.num_experts = static_cast<int64_t>(layer.load.size());
+  now.since_step = step;
+
+  now.kind = CollapseKind::saturated_router;
+  update_condition(
+      now,
+      layer.confidence > kSaturatedBegin,
+      layer.confidence < kSaturatedEnd,
+      layer.saturated,
+      news);
+
+  now.kind = CollapseKind::few_experts;
+  now.experts = fullest_experts(layer);
+  double others = 1.0;
+  for (const int64_t expert : now.experts) {
+    others -= layer.load[static_cast<size_t>(expert)];
+  }
+  others /= 1.0 - chosen / count;
+  // Where most of the others are dead, that says it all.
+  const auto dead =
+      std::count_if(layer.experts.begin(), layer.experts.end(), [](const Expert& expert) {
+        return expert.dead_steps > 0;
+      });
+  const bool begins = others < kFewBegin && static_cast<double>(2 * dead) < count - chosen;
+  update_condition(now, begins, others > kFewEnd, layer.few, news);
+}
+
+std::vector<Collapse> CollapseMonitor::current() const {
+  std::vector<Collapse> collapses;
+  for (const auto& [number, layer] : layers_) {
+    Collapse dead;
+    dead.layer = number;
+    dead.num_experts = static_cast<int64_t>(layer.experts.size());
+    for (size_t i = 0; i < layer.experts.size(); ++i) {
+      const Expert& expert = layer.experts[i];
+      if (expert.is_reported) {
+        add_expert(dead, static_cast<int64_t>(i), expert.quiet.since);
+      }
+    }
+    if (!dead.experts.empty()) {
+      collapses.push_back(dead);
+    }
+    for (const Condition* condition : {&layer.few, &layer.saturated}) {
+      if (condition->is_reported) {
+        collapses.push_back(condition->collapse);
+      }
+    }
+  }
+  return collapses;
+}
+
+void CollapseMonitor::restart(int64_t layer, const std::vector<int64_t>& experts) {
+  const auto found = layers_.find(layer);
+  if (found == layers_.end()) {
+    return;
+  }
+  auto& records = found->second.experts;
+  for (const int64_t expert : experts) {
+    check(
+        expert >= 0 && expert < static_cast<int64_t>(records.size()),
+        "layer ",
+        layer,
+        " has no expert ",
+        expert);
+    records[static_cast<size_t>(expert)] = Expert();
+  }
+  found->second.few = Condition();
+}
+
+} // namespace moe
