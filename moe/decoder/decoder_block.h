@@ -53,8 +53,7 @@ class DecoderBlockImpl : public torch::nn::Cloneable<DecoderBlockImpl> {
 
   /// The two parts of `forward`, which is `feed(attend(hidden, context), token_ids)`.
   FeedForwardInput attend(const torch::Tensor& hidden, const SequenceContext& context);
-  DecoderBlockOutput feed(
-      const FeedForwardInput& input, const torch::Tensor& token_ids = {});
+  DecoderBlockOutput feed(const FeedForwardInput& input, const torch::Tensor& token_ids = {});
 
   /// The part in which tokens see each other.
   SequenceMixer& mixer();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <sstream>
 #include <string>
 #include <utility>
 
@@ -211,6 +212,27 @@ bool can_revive(const TopKRouterOptions& router) {
          router.selection() != RouterSelection::expert_choice;
 }
 
+bool can_revive(const Collapse& collapse) {
+  return collapse.kind != CollapseKind::saturated_router;
+}
+
+std::vector<int64_t> experts_to_revive(
+    const Collapse& collapse, const std::vector<LayerRouting>& layers) {
+  if (collapse.kind == CollapseKind::dead_experts) {
+    return collapse.experts;
+  }
+  std::vector<int64_t> experts;
+  for (const LayerRouting& layer : layers) {
+    for (int64_t i = 0; layer.layer == collapse.layer && i < collapse.num_experts; ++i) {
+      const double load = layer.load[static_cast<size_t>(i)];
+      if (load * static_cast<double>(collapse.num_experts) < 0.1) {
+        experts.push_back(i);
+      }
+    }
+  }
+  return experts;
+}
+
 Revival revive_experts(
     SparseMoEBlock block,
     AdamW& optimizer,
@@ -252,6 +274,16 @@ Revival revive_experts(
   }
   block->train(was_training);
   return revival;
+}
+
+std::string describe(const Revival& revival) {
+  std::ostringstream text;
+  text << "layer " << revival.layer << ": revived ";
+  for (size_t i = 0; i < revival.experts.size(); ++i) {
+    text << (i == 0 ? "" : ", ") << "expert " << revival.experts[i] << " from expert "
+         << revival.donors[i];
+  }
+  return text.str();
 }
 
 } // namespace moe

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "moe/layers/sparse_moe_block.h"
@@ -14,6 +15,14 @@ namespace moe {
 /// Whether a router's choice follows from rows of its weight that experts can be given: not
 /// that of a cosine gate, nor by hash or by the experts.
 bool can_revive(const TopKRouterOptions& router);
+
+/// Whether it is a collapse that reviving experts repairs.
+bool can_revive(const Collapse& collapse);
+
+/// The experts to revive: the dead ones, or those that the few leave less than 10 % of the mean
+/// load in the step whose statistics are `layers`.
+std::vector<int64_t> experts_to_revive(
+    const Collapse& collapse, const std::vector<LayerRouting>& layers);
 
 /// Revives the `dead` experts of `block`, which is layer `layer` of the model that `optimizer`
 /// trains: each becomes one half of the expert that is the busiest at that time, its donor.
@@ -47,5 +56,8 @@ Revival revive_experts(
     const std::vector<int64_t>& dead,
     const torch::Tensor& inputs,
     uint64_t seed);
+
+/// In words: `layer 1: revived expert 3 from expert 0, expert 5 from expert 2`.
+std::string describe(const Revival& revival);
 
 } // namespace moe

@@ -47,38 +47,6 @@ void check_sequence(const DecoderOptions& model, const TrainerOptions& options) 
       ")");
 }
 
-bool can_be_revived(const Collapse& collapse) {
-  return collapse.kind != CollapseKind::saturated_router;
-}
-
-/// Dead experts, or those that the few leave nearly nothing.
-std::vector<int64_t> experts_to_revive(
-    const Collapse& collapse, const std::vector<LayerRouting>& layers) {
-  if (collapse.kind == CollapseKind::dead_experts) {
-    return collapse.experts;
-  }
-  std::vector<int64_t> experts;
-  for (const LayerRouting& layer : layers) {
-    for (int64_t i = 0; layer.layer == collapse.layer && i < collapse.num_experts; ++i) {
-      const double load = layer.load[static_cast<size_t>(i)];
-      if (load * static_cast<double>(collapse.num_experts) < 0.1) {
-        experts.push_back(i);
-      }
-    }
-  }
-  return experts;
-}
-
-std::string describe_revival(const Revival& revival) {
-  std::ostringstream text;
-  text << "layer " << revival.layer << ": revived ";
-  for (size_t i = 0; i < revival.experts.size(); ++i) {
-    text << (i == 0 ? "" : ", ") << "expert " << revival.experts[i] << " from expert "
-         << revival.donors[i];
-  }
-  return text.str();
-}
-
 } // namespace
 
 TrainingRun::TrainingRun(
@@ -265,7 +233,7 @@ void TrainingRun::watch_routing(StepMetrics& metrics) {
   metrics.recovered = std::move(news.recovered);
   const auto step = "step " + std::to_string(metrics.step) + ": ";
   for (const Collapse& collapse : metrics.collapse) {
-    const bool is_handled = options_.on_collapse == "rebalance" && can_be_revived(collapse);
+    const bool is_handled = options_.on_collapse == "rebalance" && can_revive(collapse);
     callbacks_.log("warning: " + step + (is_handled ? summary(collapse) : describe(collapse)));
   }
   for (const Collapse& collapse : metrics.recovered) {
@@ -278,7 +246,7 @@ void TrainingRun::watch_routing(StepMetrics& metrics) {
 
 void TrainingRun::rebalance(StepMetrics& metrics) {
   auto collapses = monitor_->current();
-  std::erase_if(collapses, [](const Collapse& collapse) { return !can_be_revived(collapse); });
+  std::erase_if(collapses, [](const Collapse& collapse) { return !can_revive(collapse); });
   if (collapses.empty()) {
     return;
   }
@@ -288,7 +256,7 @@ void TrainingRun::rebalance(StepMetrics& metrics) {
     const auto revival =
         trainer_->revive(collapse.layer, experts_to_revive(collapse, metrics.moe));
     monitor_->restart(revival.layer, revival.experts);
-    callbacks_.log("step " + std::to_string(metrics.step) + ": " + describe_revival(revival));
+    callbacks_.log("step " + std::to_string(metrics.step) + ": " + describe(revival));
     metrics.revived.push_back(revival);
   }
   metrics.val_loss_after_revival = evaluate(trainer_->model(), texts).total.loss;
