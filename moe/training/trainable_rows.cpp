@@ -81,7 +81,7 @@ PartRows parse_part(const std::string& text, const std::string& option) {
 }
 
 /// The number in "layers.7.rest".
-int64_t layer_of(std::string_view name) {
+int64_t layer_in_name(std::string_view name) {
   int64_t layer = -1;
   name.remove_prefix(std::string_view("layers.").size());
   std::from_chars(name.data(), name.data() + name.size(), layer);
@@ -92,7 +92,7 @@ int64_t layer_of(std::string_view name) {
 std::optional<std::vector<int64_t>> rows_of(
     const PartRows& part, const std::string& parameter, const NewExperts& new_experts) {
   if (part.part == "new-experts") {
-    const auto found = new_experts.find(layer_of(parameter));
+    const auto found = new_experts.find(layer_in_name(parameter));
     return found == new_experts.end() ? std::vector<int64_t>() : found->second;
   }
   return part.rows.empty() ? std::nullopt : std::optional(part.rows);
