@@ -49,7 +49,7 @@ void check_devices(const char* what, const Routing& routing, int64_t num_devices
 } // namespace
 
 torch::Tensor load_balancing_loss(const Routing& routing) {
-  return load_balancing_loss(routing, expert_counts(routing));
+  return load_balancing_loss(routing, chosen_counts(routing));
 }
 
 torch::Tensor load_balancing_loss(const Routing& routing, const torch::Tensor& counts) {
@@ -68,14 +68,14 @@ torch::Tensor pooled_balancing_loss(const std::vector<Routing>& layers) {
   torch::Tensor counts; // [E]
   torch::Tensor shares; // [E]
   for (const auto& routing : layers) {
-    const auto layer_counts = expert_counts(routing);
+    const auto layer_counts = chosen_counts(routing);
     const auto layer_share = score_shares(routing).mean(/*dim=*/0);
     counts = counts.defined() ? counts + layer_counts : layer_counts;
     shares = shares.defined() ? shares + layer_share : layer_share;
   }
-  const double chosen_per_layer =
-      static_cast<double>(layers.at(0).experts.size(1)) / static_cast<double>(layers.size());
-  return balance(counts, shares) * chosen_per_layer;
+  const auto count = static_cast<double>(layers.size());
+  const auto tokens = count * static_cast<double>(layers[0].experts.size(0));
+  return (counts / tokens * shares / count).sum() * static_cast<double>(counts.size(0));
 }
 
 torch::Tensor sequence_balancing_loss(
@@ -90,7 +90,8 @@ torch::Tensor sequence_balancing_loss(
       " sequences of one length");
   auto shares = score_shares(routing).view({num_sequences, -1, routing.scores.size(1)});
   const auto experts = routing.experts.view({num_sequences, -1, routing.experts.size(1)});
-  auto ones = torch::ones_like(experts);                                          // [B, S, K]
+  auto ones = routing.chosen.defined() ? routing.chosen.to(torch::kInt64).view_as(experts)
+                                       : torch::ones_like(experts);               // [B, S, K]
   auto length = torch::full({num_sequences, 1}, experts.size(1), ones.options()); // [B, 1]
   if (token_mask.defined()) {
     const auto mask = token_mask.view({num_sequences, -1, 1}); // [B, S, 1]
@@ -114,7 +115,7 @@ torch::Tensor importance_loss(const Routing& routing) {
 torch::Tensor device_balancing_loss(const Routing& routing, int64_t num_devices) {
   check_devices("device_balancing_loss", routing, num_devices);
   return balance(
-      group_sums(expert_counts(routing), num_devices),
+      group_sums(chosen_counts(routing), num_devices),
       group_sums(score_shares(routing).mean(/*dim=*/0), num_devices));
 }
 
@@ -123,8 +124,11 @@ torch::Tensor communication_balancing_loss(
   check_devices("communication_balancing_loss", routing, num_devices);
   const int64_t experts_per_device = routing.logits.size(1) / num_devices;
   const auto devices = routing.experts.div(experts_per_device, "floor"); // [T, K]
+  const auto ones = routing.chosen.defined() ? routing.chosen.to(routing.scores.scalar_type())
+                                             : torch::ones_like(routing.weights);
   const auto sent = torch::zeros({devices.size(0), num_devices}, routing.scores.options())
-                        .scatter_(/*dim=*/1, devices, /*value=*/1.0)
+                        .scatter_add_(/*dim=*/1, devices, ones.detach())
+                        .clamp_max(1.0)
                         .mean(/*dim=*/0); // [devices]
   const auto shares = group_sums(score_shares(routing).mean(/*dim=*/0), num_devices);
   return (sent * shares).sum() * num_devices / devices_per_token;

@@ -11,8 +11,8 @@ namespace moe {
 // Losses that keep a router's choice even and its logits small. All are functions of `Routing`
 // only, differentiable in scores, weights or logits; what an expert got counts as it was
 // chosen, before anything is dropped. P_e is the mean over tokens of the scores divided by
-// their sum over the experts, so that scores of any kind are shares. Leave padding out by
-// `select_tokens`.
+// their sum over the experts, so that scores of any kind but negative ones are shares. Leave
+// padding out by `select_tokens`.
 
 /// How unevenly a router uses its experts (Fedus et al., Switch Transformers, arXiv 2101.03961,
 /// equation 4, for K experts per token):

@@ -55,7 +55,7 @@ RoutedBatch::RoutedBatch(std::vector<Routing> all, torch::Tensor mask, int64_t b
     }
   }
   for (const auto& routing : layers) {
-    counts.push_back(expert_counts(routing));
+    counts.push_back(chosen_counts(routing));
   }
 }
 

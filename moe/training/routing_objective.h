@@ -21,8 +21,9 @@ struct RoutedBatch {
   RoutedBatch(std::vector<Routing> all, torch::Tensor mask, int64_t batch_size);
 
   std::vector<Routing> with_padding;
-  std::vector<Routing> layers;       ///< without padding
-  std::vector<torch::Tensor> counts; ///< [E] by layer: rows of each expert, without padding
+  std::vector<Routing> layers; ///< without padding
+  /// [E] by layer: rows that each expert was chosen for, without padding.
+  std::vector<torch::Tensor> counts;
   torch::Tensor token_mask;
   int64_t num_sequences;
 };

@@ -91,6 +91,11 @@ struct Trainer::Sums {
   RoutingCounter counter;
 };
 
+uint64_t noise_seed(int64_t seed, int64_t steps_done) {
+  return mix_bits(
+      {static_cast<uint64_t>(seed), 0x6e6f697365, static_cast<uint64_t>(steps_done)});
+}
+
 Trainer::Trainer(
     DecoderLM model,
     TokenDataset data,
@@ -115,6 +120,12 @@ Trainer::Trainer(
 }
 
 RoutedBatch Trainer::routed(const Batch& batch, std::vector<Routing> routing) const {
+  if (model_->options.router_score == "identity") {
+    // Logits have no shares; what they mean is their softmax.
+    for (auto& layer : routing) {
+      layer.scores = layer.logits.softmax(/*dim=*/1);
+    }
+  }
   return {std::move(routing), batch.token_mask, batch.inputs.size(0)};
 }
 
@@ -198,16 +209,14 @@ StepMetrics Trainer::step() {
   }
   const double normalizer = tokens_that_count(batches);
   Sums sums;
-  // A router's noise is a function of the step, too.
-  torch::manual_seed(mix_bits(
-      {static_cast<uint64_t>(options_.seed),
-       0x6e6f697365,
-       static_cast<uint64_t>(steps_done_)}));
-  for (const auto& batch : batches) {
-    if (routing_objective_.looks_ahead()) {
+  const auto seed = noise_seed(options_.seed, steps_done_);
+  if (routing_objective_.looks_ahead()) {
+    torch::manual_seed(seed);
+    for (const auto& batch : batches) {
       look_ahead(batch, sums);
     }
   }
+  torch::manual_seed(seed);
   for (const auto& batch : batches) {
     accumulate(batch, normalizer, sums);
   }

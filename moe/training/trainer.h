@@ -15,6 +15,10 @@
 
 namespace moe {
 
+/// Seed of LibTorch's default generators, from which routers draw, in the step after
+/// `steps_done`.
+uint64_t noise_seed(int64_t seed, int64_t steps_done);
+
 /// Trains a model, one optimizer step at a time. Batch, learning rate and everything else of a
 /// step are functions of its number, so weights, moments and that number are all there is to
 /// save. Each step seeds LibTorch's default generators, from which routers draw.

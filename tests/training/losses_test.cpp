@@ -95,7 +95,7 @@ TEST_CASE(
   torch::manual_seed(3);
   const auto scores = torch::rand({10, 6}, torch::kFloat64).requires_grad_();
   const auto whole = random_routing(scores, 2);
-  const auto counts = expert_counts(whole);
+  const auto counts = chosen_counts(whole);
   torch::Tensor sum = torch::zeros({}, torch::kFloat64);
   for (const auto& positions : {torch::arange(0, 3), torch::arange(3, 10)}) {
     const double share = static_cast<double>(positions.size(0)) / 10.0;
@@ -196,6 +196,26 @@ TEST_CASE("device losses: equal their formulas, token by token", "[training]") {
   CHECK_THROWS_WITH(
       device_balancing_loss(routing, 4),
       ContainsSubstring("num_devices (4) must divide the 6"));
+}
+
+TEST_CASE("balancing losses: what was chosen counts, whether it is kept or not", "[training]") {
+  torch::manual_seed(8);
+  const auto plain = random_routing(torch::rand({8, 6}, torch::kFloat64), 2);
+  // The same choice as a part of a longer list, as it is where experts choose.
+  auto listed = plain;
+  listed.experts = torch::arange(6).repeat({8, 1});
+  listed.chosen = torch::zeros({8, 6}, torch::kBool).scatter_(1, plain.experts, true);
+  listed.weights = listed.chosen.to(torch::kFloat64);
+  listed.kept = listed.chosen & (torch::rand({8, 6}) < 0.5);
+  CHECK_THAT(load_balancing_loss(listed), AllClose(load_balancing_loss(plain), 1e-12));
+  CHECK_THAT(
+      sequence_balancing_loss(listed, 2), AllClose(sequence_balancing_loss(plain, 2), 1e-12));
+  CHECK_THAT(pooled_balancing_loss({listed}), AllClose(pooled_balancing_loss({plain}), 1e-12));
+  CHECK_THAT(
+      device_balancing_loss(listed, 3), AllClose(device_balancing_loss(plain, 3), 1e-12));
+  CHECK_THAT(
+      communication_balancing_loss(listed, 3, 2),
+      AllClose(communication_balancing_loss(plain, 3, 2), 1e-12));
 }
 
 TEST_CASE("routing losses: gradients agree with central differences", "[training]") {

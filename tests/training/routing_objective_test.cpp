@@ -1,5 +1,6 @@
 #include "moe/training/routing_objective.h"
 
+#include "moe/decoder/next_token_loss.h"
 #include "moe/training/losses.h"
 #include "tests/support/tensor_matchers.h"
 #include "tests/support/tiny_training.h"
@@ -71,7 +72,7 @@ TEST_CASE("RoutingObjective: the weighted sum of the losses, each reported", "[t
               0.7 * importance + 0.8 * z,
           1e-12));
   objective.loss(batch, sums);
-  CHECK_THAT(sums.counts[1], SameBits(2 * expert_counts(layers[1])));
+  CHECK_THAT(sums.counts[1], SameBits(2 * chosen_counts(layers[1])));
   StepMetrics metrics;
   sums.report(metrics);
   CHECK_THAT(metrics.load_balancing_loss.value(), WithinRel(balance, 1e-12));
@@ -178,6 +179,68 @@ TEST_CASE("Trainer: the global balance is that of one big batch", "[training]") 
   auto mean_of_batches = setup.trainer(model, parts);
   auto again = setup.trainer(model, whole);
   CHECK(std::abs(mean_of_batches.step().grad_norm / again.step().grad_norm - 1.0) > 1e-3);
+}
+
+TEST_CASE("Trainer: the global balance is exact with noise, too", "[training]") {
+  const TrainingSetup setup;
+  auto options = quick_options();
+  options.accumulation_steps = 3;
+  options.global_balancing_weight = 2.0;
+  options.recompute = GENERATE(false, true);
+  auto decoder = learning_decoder();
+  decoder.router_jitter = 0.9;
+  decoder.initializer_range = 0.3;
+  // All batches in one graph, in place of a look ahead.
+  torch::manual_seed(options.seed);
+  DecoderLM model(decoder);
+  const auto data = setup.dataset();
+  std::vector<DecoderOutput> outputs;
+  torch::manual_seed(noise_seed(options.seed, 0));
+  auto loss = torch::zeros({});
+  for (int64_t i = 0; i < 3; ++i) {
+    const auto batch = data.batch(i, options.batch_size, options.sequence_length);
+    outputs.push_back(model->forward(batch.inputs));
+    const auto& routing = outputs.back().routing;
+    loss = loss + (next_token_loss(outputs.back().hidden, model->head_weight(), batch.targets) +
+                   load_balancing_loss(routing) * options.load_balancing_weight +
+                   router_z_loss(routing) * options.router_z_weight) /
+                      3.0;
+  }
+  double expected_global = 0.0;
+  for (size_t layer = 0; layer < 2; ++layer) {
+    std::vector<torch::Tensor> scores;
+    std::vector<torch::Tensor> experts;
+    for (const auto& output : outputs) {
+      scores.push_back(output.routing[layer].scores);
+      experts.push_back(output.routing[layer].experts);
+    }
+    Routing whole;
+    whole.scores = whole.logits = torch::cat(scores);
+    whole.experts = torch::cat(experts);
+    const auto global = load_balancing_loss(whole) / 2.0;
+    loss = loss + global * options.global_balancing_weight;
+    expected_global += global.item<double>();
+  }
+  loss.backward();
+  const AdamW gradients(model->named_parameters().pairs(), {});
+
+  auto trainer = setup.trainer(decoder, options);
+  const auto metrics = trainer.step();
+  CHECK_THAT(metrics.routing_losses.at(0).second, WithinRel(expected_global, 1e-6));
+  CHECK_THAT(metrics.grad_norm, WithinRel(gradients.gradient_norm(), 1e-5));
+}
+
+TEST_CASE("Trainer: logits as scores are balanced by their softmax", "[training]") {
+  const TrainingSetup setup;
+  auto decoder = learning_decoder();
+  decoder.initializer_range = 0.3;
+  decoder.router_weighting = "softmax";
+  const auto balance = [&](const char* score) {
+    decoder.router_score = score;
+    auto trainer = setup.trainer(decoder, quick_options());
+    return trainer.step().load_balancing_loss.value();
+  };
+  CHECK_THAT(balance("identity"), WithinRel(balance("softmax"), 1e-6));
 }
 
 TEST_CASE("Trainer: routing losses are in the metrics of their run only", "[training]") {
