@@ -21,8 +21,8 @@ struct RecordedLayer {
   int64_t layer = 0;
   int64_t num_experts = 0;
   int64_t experts_per_token = 0;
-  std::vector<int32_t> experts; ///< [T, K], the highest score first; negative: none
-  std::vector<float> weights;   ///< [T, K]
+  std::vector<int32_t> experts = {}; ///< [T, K], the highest score first; negative: none
+  std::vector<float> weights = {};   ///< [T, K]
 };
 
 /// Which experts the tokens of some texts chose: what every figure about experts and texts is

@@ -89,6 +89,13 @@ RoutingObjective::RoutingObjective(const TrainerOptions& options, const DecoderO
       looks_ahead_(
           options.global_balancing_weight > 0.0 && options.accumulation_steps > 1 &&
           !moe_layers(model).empty()) {
+  check(
+      model.layer_num_experts.empty() ||
+          (options.pooled_balancing_weight == 0.0 && options.device_balancing_weight == 0.0 &&
+           options.communication_balancing_weight == 0.0),
+      "pooled_balancing_weight, device_balancing_weight and communication_balancing_weight "
+      "need "
+      "layers with equally many experts; this model has layer_num_experts");
   add_term(
       "load_balancing_loss",
       options.load_balancing_weight,

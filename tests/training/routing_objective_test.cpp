@@ -141,6 +141,9 @@ TEST_CASE("RoutingObjective: devices that the experts cannot be split into", "[t
       RoutingObjective(options, learning_decoder()),
       ContainsSubstring("balancing_devices: 1 is not possible"));
   CHECK_NOTHROW(RoutingObjective(options, grouped_decoder()));
+  auto uneven = grouped_decoder();
+  uneven.layer_num_experts = {4, 3};
+  CHECK_THROWS_WITH(RoutingObjective(options, uneven), ContainsSubstring("layer_num_experts"));
 }
 
 TEST_CASE("Trainer: the global balance is that of one big batch", "[training]") {
