@@ -9,6 +9,7 @@
 
 #include "apps/command_line.h"
 #include "apps/exit_code.h"
+#include "apps/expert_tracer.h"
 #include "apps/json_output.h"
 #include "apps/libtorch_support.h"
 #include "apps/line_editor.h"
@@ -20,6 +21,8 @@
 #include "moe/data/utf8.h"
 #include "moe/error.h"
 #include "moe/generation/generator.h"
+#include "moe/generation/packed_decoder.h"
+#include "moe/generation/tracing_session.h"
 
 namespace {
 
@@ -35,6 +38,7 @@ struct Arguments {
   bool chat = false;
   std::string chat_format;
   std::string system;
+  bool trace_experts = false;
   bool json = false;
 };
 
@@ -64,13 +68,19 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "Chat");
   line.add_flag("system", &arguments.system, "What the model is told before.", "Chat");
   line.add_options(arguments.sampling, sampling_groups());
+  line.add_flag(
+      "trace_experts",
+      &arguments.trace_experts,
+      "Show the experts of each token, the prompt's too: a line per token, a column per layer.",
+      "Output");
   line.add_flag("json", &arguments.json, "Print one JSON object per text.", "Output");
   line.set_footer(
       "Examples:\n"
       "  moe-generate runs/demo --prompt \"Der Kernel\"\n"
       "  echo -n \"def main\" | moe-generate runs/demo --prompt - --temperature 0\n"
       "  moe-generate Qwen3-30B-A3B --chat --interactive --system \"Be brief.\"\n"
-      "  moe-generate FOLDER --prompt-ids 5,17,9 --max-new-tokens 16 --temperature 0 --json\n\n"
+      "  moe-generate FOLDER --prompt-ids 5,17,9 --max-new-tokens 16 --temperature 0 --json\n"
+      "  moe-generate runs/demo --prompt \"Der Kernel\" --trace-experts\n\n"
       "A text ends at the model's context length at the latest; a longer prompt is an error.");
 }
 
@@ -89,6 +99,14 @@ void check_arguments(const CommandLine& line, const Arguments& arguments) {
     throw UsageError("--chat-format and --system: only with --chat");
   }
 }
+
+using Session = std::shared_ptr<InferenceSession>;
+
+/// What writes, and what tells of it.
+struct Writer {
+  Session session;
+  ExpertTracer& trace;
+};
 
 double per_second(int64_t tokens, double seconds) {
   return seconds > 0.0 ? static_cast<double>(tokens) / seconds : 0.0;
@@ -127,40 +145,66 @@ void check_prompt(const std::string& prompt) {
 /// Writes on from `ids`: the text as it is written, or one JSON object that tells the prompt.
 Generation write_text(
     Generator& generator,
+    const Writer& writer,
     const Arguments& arguments,
     const std::string& prompt,
     const std::vector<int32_t>& ids) {
+  const bool streams = !arguments.json && !writer.trace.enabled();
   const auto generation =
       generator.generate(ids, arguments.sampling, [&](std::string_view text) {
-        if (!arguments.json) {
+        if (streams) {
           write_stdout(text);
         }
         return stop_signal() == 0;
       });
-  write_stdout(arguments.json ? json_line(generation_json(prompt, generation)) : "\n");
+  writer.trace.finish(*writer.session, generation);
+  if (arguments.json) {
+    auto result = generation_json(prompt, generation);
+    writer.trace.add_to(result);
+    write_stdout(json_line(result));
+  } else {
+    write_stdout(streams ? "\n" : "\n" + generation.text + "\n");
+  }
   note_full_context(generation);
   return generation;
+}
+
+/// The bytes of tokens as a trace shows them; the number of an id that has none.
+TextOfToken text_of_tokens(const Tokenizer& tokenizer) {
+  return [tokenizer](int32_t id) {
+    try {
+      return tokenizer.token_bytes(id);
+    } catch (const Error&) {
+      return std::to_string(id);
+    }
+  };
 }
 
 /// Continues one prompt.
 void continue_prompt(
     Generator& generator,
+    const Writer& writer,
     const Tokenizer& tokenizer,
     const Arguments& arguments,
     const std::string& prompt) {
   check_prompt(prompt);
   const auto ids = tokenizer.with_special_tokens(tokenizer.encode_ordinary(prompt));
-  if (!arguments.json && !arguments.interactive) {
+  writer.trace.begin(text_of_tokens(tokenizer));
+  if (!arguments.json && !arguments.interactive && !writer.trace.enabled()) {
     write_stdout(prompt);
   }
-  write_text(generator, arguments, prompt, ids);
+  write_text(generator, writer, arguments, prompt, ids);
 }
 
 /// A conversation with the model.
 class Conversation {
  public:
-  Conversation(Generator& generator, const Tokenizer& tokenizer, ChatFormat format)
-      : generator_(generator), tokenizer_(tokenizer), format_(std::move(format)) {}
+  Conversation(
+      Generator& generator, Writer writer, const Tokenizer& tokenizer, ChatFormat format)
+      : generator_(generator),
+        writer_(std::move(writer)),
+        tokenizer_(tokenizer),
+        format_(std::move(format)) {}
 
   /// Answers what the user says, and remembers both.
   void answer(const Arguments& arguments, const std::string& said) {
@@ -171,13 +215,15 @@ class Conversation {
     }
     messages.push_back({"user", said});
     const auto tokens = encode_chat(format_, tokenizer_, messages, /*add_reply_header=*/true);
-    const auto generation = write_text(generator_, arguments, said, tokens.ids);
+    writer_.trace.begin(text_of_tokens(tokenizer_));
+    const auto generation = write_text(generator_, writer_, arguments, said, tokens.ids);
     messages.push_back({"assistant", generation.text});
     messages_ = std::move(messages);
   }
 
  private:
   Generator& generator_;
+  Writer writer_;
   const Tokenizer& tokenizer_;
   ChatFormat format_;
   std::vector<ChatMessage> messages_;
@@ -209,11 +255,19 @@ void for_each_prompt(Arguments& arguments, Answer&& answer) {
   }
 }
 
-using Session = std::shared_ptr<InferenceSession>;
+/// A session of modules, of which the trace hears; they compute as packed weights would.
+Session make_tracing_session(LoadedModel& loaded, WeightType weights, ExpertTracer& trace) {
+  if (weights != WeightType::float32) {
+    round_weights(loaded.model, weights);
+  }
+  return std::make_shared<TracingSession>(
+      loaded.model, [&trace](const TracedToken& token) { trace.add(token); });
+}
 
 /// What computes the tokens; the model itself is gone then.
-Session make_session(LoadedModel& loaded, WeightType weights) {
-  Session session = make_inference_session(loaded.model, weights);
+Session make_session(LoadedModel& loaded, WeightType weights, ExpertTracer& trace) {
+  Session session = trace.enabled() ? make_tracing_session(loaded, weights, trace)
+                                    : make_inference_session(loaded.model, weights);
   loaded.model = nullptr; // what the session needs of it, it holds
   if (session->description().starts_with("modules")) {
     StatusLine().log(
@@ -222,15 +276,15 @@ Session make_session(LoadedModel& loaded, WeightType weights) {
   return session;
 }
 
-void generate_text(const LoadedModel& loaded, const Session& session, Arguments& arguments) {
+void generate_text(const LoadedModel& loaded, const Writer& writer, Arguments& arguments) {
   const auto tokenizer = Tokenizer::load(loaded.folder);
-  Generator generator(session, tokenizer, {loaded.end_of_text});
+  Generator generator(writer.session, tokenizer, {loaded.end_of_text});
   for_each_prompt(arguments, [&](const std::string& prompt) {
-    continue_prompt(generator, tokenizer, arguments, prompt);
+    continue_prompt(generator, writer, tokenizer, arguments, prompt);
   });
 }
 
-void chat(const LoadedModel& loaded, const Session& session, Arguments& arguments) {
+void chat(const LoadedModel& loaded, const Writer& writer, Arguments& arguments) {
   const auto tokenizer = Tokenizer::load(loaded.folder);
   const auto config = read_tokenizer_config(loaded.folder);
   const auto format = arguments.chat_format.empty()
@@ -239,8 +293,8 @@ void chat(const LoadedModel& loaded, const Session& session, Arguments& argument
   TextRules rules = {end_of_reply_ids(format, tokenizer), /*continues_prompt=*/false};
   rules.end_of_text.insert(
       rules.end_of_text.end(), loaded.end_of_text.begin(), loaded.end_of_text.end());
-  Generator generator(session, tokenizer, rules);
-  Conversation conversation(generator, tokenizer, format);
+  Generator generator(writer.session, tokenizer, rules);
+  Conversation conversation(generator, writer, tokenizer, format);
   for_each_prompt(
       arguments, [&](const std::string& said) { conversation.answer(arguments, said); });
 }
@@ -267,8 +321,7 @@ std::optional<Tokenizer> tokenizer_if_any(const LoadedModel& loaded) {
   }
 }
 
-void continue_ids(
-    const LoadedModel& loaded, const Session& session, const Arguments& arguments) {
+void continue_ids(const LoadedModel& loaded, const Writer& writer, const Arguments& arguments) {
   std::vector<int32_t> prompt;
   for (const int64_t id : arguments.prompt_ids) {
     check(id >= 0 && id <= INT32_MAX, "prompt_ids: ", id, " is no token id");
@@ -279,14 +332,18 @@ void continue_ids(
   if (tokenizer && tokenizer->end_of_text()) {
     end_of_text.push_back(*tokenizer->end_of_text());
   }
+  writer.trace.begin(
+      tokenizer ? text_of_tokens(*tokenizer) : [](int32_t id) { return std::to_string(id); });
   auto generation =
-      generate_tokens(*session, prompt, arguments.sampling, end_of_text, [](int32_t) {
+      generate_tokens(*writer.session, prompt, arguments.sampling, end_of_text, [](int32_t) {
         return stop_signal() == 0;
       });
+  writer.trace.finish(*writer.session, generation);
   auto result = generation_json(generation);
   if (tokenizer) {
     add_text(*tokenizer, generation.ids, result);
   }
+  writer.trace.add_to(result);
   write_stdout(
       arguments.json ? json_line(result) : fmt::format("{}\n", fmt::join(generation.ids, ",")));
   note_full_context(generation);
@@ -301,14 +358,15 @@ int generate(int argc, char** argv) {
   validate(arguments.sampling);
   const auto weights = weight_type_from_name(arguments.weights);
   auto loaded = load_model(arguments.model);
-  const auto session = make_session(loaded, weights);
+  ExpertTracer trace(arguments.trace_experts, arguments.json, loaded.model->options);
+  const Writer writer{make_session(loaded, weights, trace), trace};
   install_stop_signals();
   if (line.given("prompt_ids")) {
-    continue_ids(loaded, session, arguments);
+    continue_ids(loaded, writer, arguments);
   } else if (arguments.chat) {
-    chat(loaded, session, arguments);
+    chat(loaded, writer, arguments);
   } else {
-    generate_text(loaded, session, arguments);
+    generate_text(loaded, writer, arguments);
   }
   return stop_signal() != 0 ? signal_exit_code(stop_signal()) : exit_success;
 }

@@ -68,8 +68,13 @@ void record_layer(
     const Routing& routing,
     RecordedLayer& layer) {
   const int64_t per_token = routing.experts.size(1);
-  const auto experts = routing.experts.to(torch::kCPU, torch::kInt32).contiguous();   // [T, K]
+  auto chosen = routing.experts; // [T, K]
+  if (routing.kept.defined()) {
+    chosen = chosen.masked_fill(routing.kept.logical_not(), -1);
+  }
+  const auto experts = chosen.to(torch::kCPU, torch::kInt32).contiguous();            // [T, K]
   const auto weights = routing.weights.to(torch::kCPU, torch::kFloat32).contiguous(); // [T, K]
+  layer.num_experts = routing.scores.size(1);
   layer.experts_per_token = per_token;
   layer.experts.resize(record.ids.size() * static_cast<size_t>(per_token));
   layer.weights.resize(layer.experts.size());
@@ -100,7 +105,7 @@ RoutingRecord record_routing(
   model->eval();
   auto record = read_pieces(domains, options);
   for (const int64_t layer : layers) {
-    record.layers.push_back({.layer = layer, .num_experts = model->options.num_experts});
+    record.layers.push_back({.layer = layer});
   }
   const auto order = by_length(record.pieces);
   const auto batch_size = static_cast<size_t>(options.batch_size);

@@ -24,8 +24,9 @@ std::span<float> ModuleSession::prefill(int64_t sequence, std::span<const int32_
   const auto input = torch::tensor(std::vector<int64_t>(ids.begin(), ids.end()))
                          .unsqueeze(0)
                          .to(model_->embedding->weight.device());
-  const auto hidden = model_->forward(input, sequences_.at(sequence)).hidden; // [1, S, D]
-  const auto logits = model_->logits(hidden.select(1, -1))
+  auto output = model_->forward(input, sequences_.at(sequence)); // hidden [1, S, D]
+  last_routing_ = std::move(output.routing);
+  const auto logits = model_->logits(output.hidden.select(1, -1))
                           .squeeze(0)
                           .to(torch::kCPU, torch::kFloat32)
                           .contiguous(); // [V]

@@ -21,10 +21,16 @@ class ModuleSession : public InferenceSession {
   int64_t active_weight_bytes() const override;
   const DecoderOptions& options() const override;
 
+  /// What the routers decided in the last `prefill`, one per layer with experts.
+  const std::vector<Routing>& last_routing() const {
+    return last_routing_;
+  }
+
  private:
   DecoderLM model_;
   std::string reason_;
   std::vector<DecoderState> sequences_;
+  std::vector<Routing> last_routing_;
   std::vector<float> logits_; // [sequences, V]
 };
 
