@@ -280,5 +280,6 @@ TEST_CASE("DecoderOptions: numbers of experts by layer", "[decoder]") {
   options.router_selection = "groups_by_max";
   options.router_groups = 2;
   options.router_groups_kept = 2;
-  CHECK_THROWS_WITH(validate(options), ContainsSubstring("go without groups"));
+  CHECK_THROWS_WITH(
+      validate(options), ContainsSubstring("layers with different numbers of experts need"));
 }
