@@ -53,7 +53,7 @@ def train_new(lab, grown, kind, seed):
 
 
 def losses(lab, folder):
-    domains = lab.evaluate(folder)["domains"]
+    domains = lab.evaluate(folder, tokens=16384)["domains"]
     return {name: score["loss"] for name, score in domains.items()}
 
 
