@@ -111,7 +111,7 @@ std::vector<int64_t> whole_numbers(const nlohmann::json& list) {
   return numbers;
 }
 
-LayerRouting layer_of(const nlohmann::json& object) {
+LayerRouting routing_of(const nlohmann::json& object) {
   LayerRouting layer;
   layer.layer = whole_number(object.at("layer"));
   layer.max_violation = number_or_nan(object, "max_violation");
@@ -159,7 +159,7 @@ StepMetrics metrics_of(const nlohmann::json& object) {
   metrics.val_loss_before_revival = number_if_there(object, "val_loss_before_revival");
   metrics.val_loss_after_revival = number_if_there(object, "val_loss_after_revival");
   for (const auto& layer : object.at("moe")) {
-    metrics.moe.push_back(layer_of(layer));
+    metrics.moe.push_back(routing_of(layer));
   }
   for (const auto& [key, collapses] : collapse_lists(metrics)) {
     if (const auto found = object.find(key); found != object.end()) {

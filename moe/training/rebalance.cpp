@@ -15,7 +15,7 @@ namespace moe {
 namespace {
 
 /// Of the root mean square of the weights.
-constexpr double kNoise = 0.01;
+constexpr double kCopyNoise = 0.01;
 constexpr double kRidge = 0.01;
 constexpr int kPowerSteps = 4;
 constexpr int kSplitSteps = 20;
@@ -67,7 +67,7 @@ torch::Tensor split_direction(
 }
 
 /// The router's rows [E, D], with its biases as the last column [E, D + 1] if it has them.
-torch::Tensor router_rows(const TopKRouter& router) {
+torch::Tensor rows_with_bias(const TopKRouter& router) {
   return router->bias.defined() ? torch::cat({router->weight, router->bias.unsqueeze(1)}, 1)
                                 : router->weight.clone();
 }
@@ -134,7 +134,7 @@ void split_tokens(
   if (router->bias.defined()) {
     rows = torch::constant_pad_nd(rows, {0, 1}, /*value=*/1.0);
   }
-  const auto row = router_rows(router)[donor].clone();
+  const auto row = rows_with_bias(router)[donor].clone();
   const LinearFit fit(rows);
   const auto apart = split_direction(rows, fit, generator);
   const auto down = fit(torch::ones({rows.size(0)}, rows.options()));
@@ -181,7 +181,7 @@ void copy_expert(
   for (const auto& entry : block->named_parameters(/*recurse=*/false)) {
     const auto source = entry.value()[donor];
     const auto noise = torch::randn(source.sizes(), generator, torch::kFloat32).to(source);
-    const auto scale = source.square().mean().sqrt() * kNoise;
+    const auto scale = source.square().mean().sqrt() * kCopyNoise;
     entry.value()[copy].copy_(source + noise * scale);
   }
   if (block->router->noise_weight.defined()) {
