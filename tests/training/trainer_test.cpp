@@ -273,7 +273,7 @@ TEST_CASE("Trainer: padding has no part in routing", "[training]") {
 }
 
 TEST_CASE("Trainer: only new experts learn, and their rows of the router", "[training]") {
-  const Setup setup;
+  const TrainingSetup setup;
   auto options = quick_options();
   options.only = {"new-experts"};
   options.load_balancing_weight = 0.0;
