@@ -54,10 +54,10 @@ struct CollapseNews {
 /// `metrics.jsonl` afterwards: its state is a function of what it was given.
 ///
 /// - An expert is dead when over at least 32 steps, in which an even load were 100 rows or
-/// more,
-///   it got less than 1 % of that, the fullest step left out. Where loads come in bursts, such
-///   as those of experts for rare domains, it must be quiet for longer than bursts explain.
-///   Experts of a layer that die within 16 steps are reported together.
+///   more, it got less than 1 % of that, the fullest step left out. Where loads come in bursts,
+///   it must be quiet for longer than what is known of them explains; an expert that serves a
+///   rare domain alone can be taken for dead nonetheless. Experts of a layer that die within 16
+///   steps are reported together.
 /// - An expert is alive again when its load, averaged over about 8 steps, is 10 % of the mean.
 /// - The other two kinds must hold for 32 steps of an average over about 4 steps.
 ///

@@ -109,7 +109,7 @@ TEST_CASE("revive_experts: shares the load and keeps the function", "[training]"
   }
   const double naive = relative_change(block->forward(other_inputs), before.output);
   CAPTURE(naive);
-  CHECK(change < 0.05);
+  CHECK(change < 0.1);
 }
 
 TEST_CASE("revive_experts: what belongs to an expert is copied or split", "[training]") {
