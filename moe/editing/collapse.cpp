@@ -40,6 +40,12 @@ double known_sum(const DecoderOptions& model) {
 }
 
 Shares measured_shares(const ModelFolder& source, const std::vector<TextSample>& texts) {
+  const auto& selection = source.options().router_selection;
+  check(
+      selection != "hash" && selection != "expert_choice",
+      "collapse: router_selection is ",
+      selection,
+      ", by which no text can be measured; go without one (--data)");
   Shares shares;
   run_layers(source.options(), source.lazy_tensors(), texts, [&](LayerVisit& visit) {
     auto block = visit.experts();

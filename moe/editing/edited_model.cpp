@@ -103,7 +103,8 @@ std::vector<std::string> expert_tensor_names(const DecoderOptions& options, int6
       continue;
     }
     const auto rest = tensor.name.substr(prefix.size());
-    if (rest.starts_with("router.") || rest.find('.') == std::string::npos) {
+    const bool common = rest == "router.projection" || rest == "router.log_scale";
+    if (!common && (rest.starts_with("router.") || rest.find('.') == std::string::npos)) {
       names.push_back(tensor.name);
     }
   }
@@ -117,6 +118,16 @@ void check_experts_can_change(const DecoderOptions& options, const std::string& 
       ": router_selection is ",
       options.router_selection,
       "; only experts that are chosen as the best of all (top_k) can be added or removed");
+}
+
+void check_rows_can_be_fitted(const DecoderOptions& options, const std::string& operation) {
+  check_experts_can_change(options, operation);
+  check(
+      options.router_gate == "linear",
+      operation,
+      ": router_gate is ",
+      options.router_gate,
+      "; rows of the router can be added to a linear one only");
 }
 
 } // namespace moe

@@ -49,4 +49,7 @@ std::vector<std::string> expert_tensor_names(const DecoderOptions& options, int6
 /// of each one's row of the router: what operations that add or remove experts need.
 void check_experts_can_change(const DecoderOptions& options, const std::string& operation);
 
+/// The same, and unless logits are products with the router's rows.
+void check_rows_can_be_fitted(const DecoderOptions& options, const std::string& operation);
+
 } // namespace moe

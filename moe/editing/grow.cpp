@@ -205,7 +205,7 @@ EditedModel grow(
     const std::vector<TextSample>& kept) {
   const auto& before = source.options();
   const auto layers = chosen_layers(before, options.layers);
-  check_experts_can_change(before, "grow");
+  check_rows_can_be_fitted(before, "grow");
   std::map<int64_t, int64_t> counts;
   EditedModel result;
   for (const int64_t layer : layers) {

@@ -76,12 +76,16 @@ std::vector<torch::Tensor> tokens_by_text(
   return result;
 }
 
-Batches feed(DecoderBlock& block, const std::vector<std::vector<FeedForwardInput>>& inputs) {
+Batches feed(
+    DecoderBlock& block,
+    const std::vector<std::vector<FeedForwardInput>>& inputs,
+    const std::vector<TextSample>& texts) {
   Batches hidden;
-  for (const auto& text : inputs) {
+  for (size_t text = 0; text < inputs.size(); ++text) {
     hidden.emplace_back();
-    for (const auto& batch : text) {
-      hidden.back().push_back(block->feed(batch).hidden);
+    for (size_t batch = 0; batch < inputs[text].size(); ++batch) {
+      const auto output = block->feed(inputs[text][batch], texts[text].batches[batch]);
+      hidden.back().push_back(output.hidden);
     }
   }
   return hidden;
@@ -123,7 +127,7 @@ void run_layers(
       at_layer.experts();
     }
     if (layer < visited.back()) {
-      hidden = feed(block, inputs);
+      hidden = feed(block, inputs, texts);
     }
   }
 }

@@ -44,7 +44,7 @@ DecoderOptions merged_options(const Sources& sources, const MergeOptions& option
   DecoderOptions result = sources.front()->options();
   const auto models = static_cast<int64_t>(sources.size());
   if (result.num_experts > 0) {
-    check_experts_can_change(result, "merge");
+    check_rows_can_be_fitted(result, "merge");
     check(
         options.experts_per_token == 0 || options.experts_per_token == result.experts_per_token,
         "experts_per_token: ",

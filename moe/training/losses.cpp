@@ -75,7 +75,8 @@ torch::Tensor pooled_balancing_loss(const std::vector<Routing>& layers) {
   }
   const auto count = static_cast<double>(layers.size());
   const auto tokens = count * static_cast<double>(layers[0].experts.size(0));
-  return (counts / tokens * shares / count).sum() * static_cast<double>(counts.size(0));
+  return (counts.to(shares.scalar_type()) / tokens * shares / count).sum() *
+         static_cast<double>(counts.size(0));
 }
 
 torch::Tensor sequence_balancing_loss(
@@ -124,10 +125,11 @@ torch::Tensor communication_balancing_loss(
   check_devices("communication_balancing_loss", routing, num_devices);
   const int64_t experts_per_device = routing.logits.size(1) / num_devices;
   const auto devices = routing.experts.div(experts_per_device, "floor"); // [T, K]
-  const auto ones = routing.chosen.defined() ? routing.chosen.to(routing.scores.scalar_type())
-                                             : torch::ones_like(routing.weights);
+  const auto ones = routing.chosen.defined()
+                        ? routing.chosen.to(routing.scores.scalar_type())
+                        : torch::ones(devices.sizes(), routing.scores.options());
   const auto sent = torch::zeros({devices.size(0), num_devices}, routing.scores.options())
-                        .scatter_add_(/*dim=*/1, devices, ones.detach())
+                        .scatter_add_(/*dim=*/1, devices, ones)
                         .clamp_max(1.0)
                         .mean(/*dim=*/0); // [devices]
   const auto shares = group_sums(score_shares(routing).mean(/*dim=*/0), num_devices);

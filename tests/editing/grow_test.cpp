@@ -115,6 +115,10 @@ TEST_CASE("grow refuses what makes no sense", "[editing]") {
   options.num_experts = 0;
   const auto dense = save(folder.path() / "dense", random_model(options));
   CHECK_THROWS_WITH(grow(dense, {}), ContainsSubstring("the model has no experts"));
+  auto cosine = tiny_decoder();
+  cosine.router_gate = "cosine";
+  const auto by_cosine = save(folder.path() / "cosine", random_model(cosine));
+  CHECK_THROWS_WITH(grow(by_cosine, {}), ContainsSubstring("router_gate is cosine"));
   CHECK_THROWS_WITH(
       save_edited_model(folder.path() / "model", grow(source, {}), source),
       ContainsSubstring("is already there"));

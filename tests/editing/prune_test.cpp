@@ -87,6 +87,22 @@ TEST_CASE("prune removes what is not chosen, or is chosen for nothing", "[editin
   CHECK(without("activation", 3) == std::vector<bool>{true, false, true, false, true});
 }
 
+TEST_CASE("prune takes rows of every kind of router along", "[editing]") {
+  const TemporaryFolder folder;
+  auto options = tiny_decoder();
+  options.router_gate = "cosine";
+  options.router_cosine_dim = 6;
+  options.router_noise = "learned";
+  auto model = random_model(options);
+  const auto source = save(folder.path() / "model", model);
+  const auto edited = prune(source, {.experts = 3}, {text_between("text", 0, 23)});
+  auto pruned = write_and_load(folder.path() / "pruned", edited, source);
+  CHECK(moe_of(pruned, 1)->router->noise_weight.size(0) == 3);
+  CHECK_THAT(
+      moe_of(pruned, 1)->router->projection.detach(),
+      SameBits(moe_of(model, 1)->router->projection.detach()));
+}
+
 TEST_CASE("prune keeps an architecture where it can and says where not", "[editing]") {
   const TemporaryFolder folder;
   auto options = tiny_decoder();
