@@ -34,7 +34,7 @@ TEST_CASE("What --print-config prints is what --config reads", "[programs]") {
   CHECK(printed_config({"--config", folder.write("printed.toml", printed)}) == printed);
 }
 
-TEST_CASE("--router fills in what is not given", "[programs]") {
+TEST_CASE("moe-train: --router fills in what is not given", "[programs]") {
   const TemporaryFolder folder;
   const auto contains = [](const std::string& printed,
                            std::initializer_list<const char*> lines) {

@@ -105,10 +105,14 @@ TEST_CASE("A run trains and lies on disk as documented", "[programs]") {
     }
     CHECK(line.contains("val_loss") == (line["step"] == 5 || line["step"] == 10));
     REQUIRE(line["moe"].size() == 2);
-    CHECK(
-        keys_of(line["moe"][1]) ==
-        std::vector<std::string>{"dead", "entropy", "layer", "max_violation"});
-    CHECK(line["moe"][1]["layer"] == 1);
+    const auto& layer = line["moe"][1];
+    CHECK(layer["layer"] == 1);
+    for (const char* key : {"max_violation", "entropy", "dead", "dropped", "confidence"}) {
+      CHECK(layer.at(key).get<double>() >= 0.0);
+    }
+    CHECK(layer["load"].size() == 4);
+    CHECK(layer.contains("similarity") == line.contains("val_loss"));
+    CHECK(layer.contains("churn") == (line["step"] == 10)); // since the evaluation before
   }
   CHECK(lines.back()["loss"] < lines.front()["loss"]);
   CHECK(temporaries_in(out).empty());
