@@ -26,9 +26,11 @@ constexpr double kMostRecent = 0.5;
 constexpr double kUsualSteps = 1000.0;
 constexpr double kRecentSteps = 8.0;
 constexpr double kLayerSteps = 4.0;
-/// Squared standard errors by which quiet steps must differ from what is usual: by chance that
-/// happens less than once in a million times.
-constexpr double kSurprise = 16.0;
+/// Of quiet steps: minus the logarithm of the chance that an expert, active as often as it
+/// usually is, has that many.
+constexpr double kSurprise = 20.0;
+/// Nobody is active for sure.
+constexpr double kMostActive = 0.999;
 /// Load of the experts outside of the K fullest, as a share of what they had at an even load.
 constexpr double kFewBegin = 0.1;
 constexpr double kFewEnd = 0.2;
@@ -164,15 +166,12 @@ CollapseNews CollapseMonitor::update(int64_t step, const std::vector<LayerRoutin
       layer.load.assign(count, 1.0 / static_cast<double>(count));
     }
     const double even = static_cast<double>(routing.rows) / static_cast<double>(count);
-    double variance = 0.0;
-    for (const Expert& expert : layer.experts) {
-      variance += expert.variance / static_cast<double>(count);
-    }
+    const double usually_active = usual_activity(layer);
     const auto all_rows = static_cast<double>(routing.rows);
     for (size_t i = 0; i < count; ++i) {
       // Whole rows, so that rounded shares from a file give the same state.
       const double rows = std::round(routing.load[i] * all_rows);
-      update_expert(step, rows, even, variance, layer.experts[i]);
+      update_expert(step, rows, even, usually_active, layer.experts[i]);
       approach(layer.load[i], rows / all_rows, kLayerSteps);
     }
     report_experts(routing.layer, layer, news);
@@ -181,49 +180,60 @@ CollapseNews CollapseMonitor::update(int64_t step, const std::vector<LayerRoutin
   return news;
 }
 
-void CollapseMonitor::remember(Expert& expert, double load, double count) {
-  const double fading = 1.0 - std::pow(1.0 - 1.0 / kUsualSteps, count);
-  const double weight = std::max(fading, count / (expert.steps + 1.0 + count));
-  const double change = load - expert.mean;
-  expert.steps += count;
-  expert.mean += weight * change;
-  expert.variance = (1.0 - weight) * (expert.variance + weight * change * change);
+double CollapseMonitor::usual_activity(const Layer& layer) {
+  double steps = 0.0;
+  double active = 0.0;
+  for (const Expert& expert : layer.experts) {
+    steps += expert.steps;
+    active += expert.steps * expert.activity;
+  }
+  return steps > 0.0 ? active / steps : 1.0;
+}
+
+void CollapseMonitor::remember(Expert& expert, double active, double steps) {
+  expert.steps = std::min(expert.steps + steps, std::max(kUsualSteps, steps));
+  expert.activity += (active - steps * expert.activity) / expert.steps;
+}
+
+bool CollapseMonitor::is_surprising(const Expert& expert, double usually_active) {
+  // Of an expert that was seen for but a few steps, the others tell more.
+  const double known = expert.steps / (expert.steps + kSteps);
+  const double activity =
+      std::min(known * expert.activity + (1.0 - known) * usually_active, kMostActive);
+  const auto steps = static_cast<double>(expert.quiet.steps);
+  // The fullest step may have been an active one, any of them.
+  return -(steps - 1.0) * std::log(1.0 - activity) - std::log(std::max(steps * activity, 1.0)) >
+         kSurprise;
 }
 
 void CollapseMonitor::update_expert(
-    int64_t step, double rows, double even, double layer_variance, Expert& expert) {
+    int64_t step, double rows, double even, double usually_active, Expert& expert) {
   const double load = rows / even;
+  const bool is_active = load >= kQuiet;
   approach(expert.recent, std::min(load, kMostRecent), kRecentSteps);
   if (expert.dead_steps > 0) {
     ++expert.dead_steps;
+    if (!expert.is_reported && load >= kMostRecent) {
+      expert.quiet = Quiet();
+      expert.dead_steps = 0;
+    }
     return;
   }
   Quiet quiet = expert.quiet;
   quiet.since = quiet.steps == 0 ? step : quiet.since;
   ++quiet.steps;
+  quiet.active += is_active ? 1.0 : 0.0;
   quiet.rows += std::min(rows, quiet.fullest);
   quiet.fullest = std::max(rows, quiet.fullest);
   quiet.even += even;
-  const bool goes_on = quiet.steps == 1 ? load < kQuiet : quiet.rows <= kDead * quiet.even;
+  const bool goes_on = quiet.steps == 1 ? !is_active : quiet.rows <= kDead * quiet.even;
   if (!goes_on) {
-    const Quiet& over = expert.quiet;
-    if (over.steps > 0) {
-      const double mean = (over.rows + over.fullest) / over.even;
-      remember(expert, mean, static_cast<double>(over.steps));
-    }
-    remember(expert, load, 1.0);
+    remember(expert, quiet.active, static_cast<double>(quiet.steps));
     expert.quiet = Quiet();
     return;
   }
   expert.quiet = quiet;
-  // Of an expert that was seen for but a few steps, the others tell more.
-  const double known = expert.steps / (expert.steps + kSteps);
-  const double mean = known * expert.mean + (1.0 - known);
-  const double variance = known * expert.variance + (1.0 - known) * layer_variance;
-  const double missing = mean - quiet.rows / quiet.even;
-  const auto steps = static_cast<double>(quiet.steps);
-  const bool is_surprising = missing > 0.0 && steps * missing * missing > kSurprise * variance;
-  if (quiet.steps >= kSteps && quiet.even >= kRows && is_surprising) {
+  if (quiet.steps >= kSteps && quiet.even >= kRows && is_surprising(expert, usually_active)) {
     expert.dead_steps = 1;
   }
 }

@@ -54,10 +54,9 @@ struct CollapseNews {
 /// `metrics.jsonl` afterwards: its state is a function of what it was given.
 ///
 /// - An expert is dead when over at least 32 steps, in which an even load were 100 rows or
-///   more, it got less than 1 % of that, the fullest step left out. Where loads come in bursts,
-///   it must be quiet for longer than what is known of them explains; an expert that serves a
-///   rare domain alone can be taken for dead nonetheless. Experts of a layer that die within 16
-///   steps are reported together.
+///   more, it got less than 1 % of that, the fullest step left out. An expert that is often
+///   without load, such as one for a rare domain, must be so for longer than is to be expected
+///   of it. Experts of a layer that die within 16 steps are reported together.
 /// - An expert is alive again when its load, averaged over about 8 steps, is 10 % of the mean.
 /// - The other two kinds must hold for 32 steps of an average over about 4 steps.
 ///
@@ -87,14 +86,14 @@ class CollapseMonitor {
   struct Quiet {
     int64_t since = 0;
     int64_t steps = 0;    ///< up to now; 0 for none
+    double active = 0.0;  ///< of them, steps with a load
     double rows = 0.0;    ///< in them, without the fullest
     double fullest = 0.0; ///< rows in the fullest
     double even = 0.0;    ///< rows that an even load were in them
   };
   struct Expert {
-    double steps = 0.0;    ///< that `mean` and `variance` are of
-    double mean = 1.0;     ///< of the load before the quiet steps
-    double variance = 0.0; ///< of the load between steps
+    double steps = 0.0;    ///< that `activity` is of
+    double activity = 0.0; ///< share of the steps before the quiet ones with a load
     double recent = 0.5;   ///< average of the last loads, none of which counts for more
     Quiet quiet;
     int64_t dead_steps = 0;   ///< since it was found dead; 0 for alive
@@ -114,10 +113,15 @@ class CollapseMonitor {
     Condition saturated;
   };
 
-  static void remember(Expert& expert, double load, double steps);
-  /// `even` are the rows of an even load, `layer_variance` is the mean of all experts'.
+  /// The mean activity of a layer's experts, as far as it is known.
+  static double usual_activity(const Layer& layer);
+  /// Takes in that of `steps` steps `active` ones had a load.
+  static void remember(Expert& expert, double active, double steps);
+  /// Whether the quiet steps are more than to be expected.
+  static bool is_surprising(const Expert& expert, double usually_active);
+  /// `even` are the rows of an even load.
   static void update_expert(
-      int64_t step, double rows, double even, double layer_variance, Expert& expert);
+      int64_t step, double rows, double even, double usually_active, Expert& expert);
   static void report_experts(int64_t number, Layer& layer, CollapseNews& news);
   static void update_condition(
       const Collapse& now, bool begins, bool ends, Condition& condition, CollapseNews& news);

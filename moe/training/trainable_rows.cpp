@@ -88,14 +88,24 @@ int64_t layer_in_name(std::string_view name) {
   return layer;
 }
 
+/// Whether a parameter belongs to a router as a whole: its rows are no experts'.
+bool is_common_to_experts(std::string_view name) {
+  return name.ends_with(".router.projection") || name.ends_with(".router.log_scale");
+}
+
 /// The rows of a parameter that `part` means; nothing for all.
 std::optional<std::vector<int64_t>> rows_of(
     const PartRows& part, const std::string& parameter, const NewExperts& new_experts) {
   if (part.part == "new-experts") {
-    const auto found = new_experts.find(layer_in_name(parameter));
+    const auto found = is_common_to_experts(parameter)
+                           ? new_experts.end()
+                           : new_experts.find(layer_in_name(parameter));
     return found == new_experts.end() ? std::vector<int64_t>() : found->second;
   }
-  return part.rows.empty() ? std::nullopt : std::optional(part.rows);
+  if (part.rows.empty()) {
+    return std::nullopt;
+  }
+  return is_common_to_experts(parameter) ? std::vector<int64_t>() : part.rows;
 }
 
 using RowFlags = std::vector<std::vector<bool>>; // by parameter and row

@@ -87,6 +87,16 @@ TEST_CASE("CollapseMonitor: healthy layers raise no alarm", "[evaluation]") {
   SECTION("many experts and few rows") {
     CHECK(events(3000, 16, [](int64_t) { return std::vector<double>(64, 1.0); }).empty());
   }
+  SECTION("experts for rare domains") {
+    // Batches of one text: each expert serves 1 of 16 domains alone.
+    const auto seed = GENERATE(range(0u, 10u));
+    std::mt19937_64 random(seed);
+    CHECK(events(5000, 128, [&](int64_t) {
+            std::vector<double> odds(16, 1e-9);
+            odds[random() % odds.size()] = 1.0;
+            return odds;
+          }).empty());
+  }
   SECTION("an expert that rests for 25 steps") {
     CHECK(events(400, 512, [](int64_t step) {
             return std::vector<double>{1, 1, 1, step > 100 && step <= 125 ? 0.0 : 1.0};

@@ -67,6 +67,18 @@ TEST_CASE("trainable_rows: some experts", "[training]") {
   CHECK(trainable_rows(kParameters, {}, {}).empty());
 }
 
+TEST_CASE("trainable_rows: rows are experts' in what the router has for each", "[training]") {
+  const std::vector<ParameterRows> parameters = {
+      {"layers.0.moe.router.weight", 6},
+      {"layers.0.moe.router.projection", 8},
+      {"layers.0.moe.router.log_scale", 1}};
+  const auto some = trainable_rows(parameters, {}, {"router=5"});
+  CHECK(some.at("layers.0.moe.router.weight") == std::vector<RowRange>{{5, 6}});
+  CHECK(some.at("layers.0.moe.router.projection").empty());
+  CHECK(some.at("layers.0.moe.router.log_scale").empty());
+  CHECK(trainable_rows(parameters, {}, {"router"}).empty());
+}
+
 TEST_CASE("trainable_rows: new experts with their rows of the router", "[training]") {
   const NewExperts added = {{0, {4, 5}}};
   auto parameters = kParameters;
