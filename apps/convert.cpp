@@ -133,7 +133,7 @@ void write_folder(const Arguments& arguments, const ModelFolder& model, StatusLi
   extras.max_shard_bytes = parse_size(arguments.max_shard_size);
   AtomicFolder target(out);
   for (const auto& notice :
-       write_model_files(target.path(), model.options(), model.tensors(), extras)) {
+       write_model_files(target.path(), model.options(), model.lazy_tensors(), extras)) {
     status.log("note: {}", notice);
   }
   copy_companions(model.path(), target.path());
