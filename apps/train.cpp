@@ -35,11 +35,7 @@ struct RouterChoice {
 
  private:
   static std::string router_help() {
-    std::string names;
-    for (const auto& preset : router_presets()) {
-      names.append(names.empty() ? "" : ", ").append(preset.name);
-    }
-    return "Route as this does: " + names +
+    return "Route as this does: " + router_preset_names() +
            "; options of routing that are given, too, win over it. Empty for the options "
            "alone.";
   }

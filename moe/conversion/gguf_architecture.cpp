@@ -4,6 +4,7 @@
 
 #include "moe/decoder/option_differences.h"
 #include "moe/error.h"
+#include "moe/join_words_internal.h"
 
 namespace moe {
 namespace {
@@ -217,14 +218,6 @@ const std::vector<std::pair<std::string, Describe>> kFamilies = {
     {"qwen3", qwen3},
     {"qwen3_moe", qwen3}};
 
-std::string listed(const std::vector<std::string>& words) {
-  std::string text;
-  for (const auto& word : words) {
-    text += (text.empty() ? "" : ", ") + word;
-  }
-  return text;
-}
-
 /// Keys under the architecture's name.
 class ModelKeys {
  public:
@@ -307,7 +300,7 @@ GgufArchitecture gguf_architecture(const std::string& family, const DecoderOptio
           "gguf: llama.cpp's ",
           architecture.name,
           " computes another model, because of ",
-          listed(others));
+          join_words(others));
       return architecture;
     }
   }
@@ -315,7 +308,7 @@ GgufArchitecture gguf_architecture(const std::string& family, const DecoderOptio
       "gguf: the architecture ",
       family,
       " is not supported; known are ",
-      listed(gguf_families()));
+      join_words(gguf_families()));
 }
 
 GgufMetadata gguf_metadata(const GgufArchitecture& architecture, const DecoderOptions& given) {

@@ -7,6 +7,7 @@
 
 #include "moe/data/permutation.h"
 #include "moe/error.h"
+#include "moe/join_words_internal.h"
 
 namespace moe {
 namespace {
@@ -15,14 +16,6 @@ constexpr int64_t kLargestTunedBlock = 4096;
 constexpr int64_t kFallbackBlock = 1 << 20;
 constexpr double kShareTolerance = 1e-3;
 constexpr uint64_t kMixtureKey = 0x6d697874757265; // "mixture"
-
-std::string joined(const std::vector<std::string>& names) {
-  std::string text;
-  for (const auto& name : names) {
-    text += (text.empty() ? "" : ", ") + name;
-  }
-  return text;
-}
 
 double parse_weight(const std::string& entry, std::string_view text) {
   double weight = 0;
@@ -88,7 +81,7 @@ std::vector<double> parse_mixture(
         "mix: no data is named '",
         name,
         "'; the domains are ",
-        joined(domains));
+        join_words(domains));
     double& weight = weights[static_cast<size_t>(domain - domains.begin())];
     check(weight < 0, "mix: '", name, "' has two weights");
     weight = parse_weight(entry, std::string_view(entry).substr(equals + 1));

@@ -92,6 +92,15 @@ const std::array<Entry, 11>& entries() {
   return all;
 }
 
+const Entry& find_entry(std::string_view name) {
+  for (const Entry& entry : entries()) {
+    if (entry.preset.name == name) {
+      return entry;
+    }
+  }
+  fail("router: '", name, "' is not one of ", router_preset_names());
+}
+
 /// Puts every option of routing to its default, apart from sizes and permissions.
 void reset_routing(DecoderOptions& options) {
   const DecoderOptions defaults;
@@ -126,26 +135,23 @@ const std::vector<RouterPreset>& router_presets() {
   return presets;
 }
 
-const RouterPreset& find_router_preset(std::string_view name) {
-  std::string known;
+std::string router_preset_names() {
+  std::string names;
   for (const RouterPreset& preset : router_presets()) {
-    if (preset.name == name) {
-      return preset;
-    }
-    known.append(known.empty() ? "" : ", ").append(preset.name);
+    names.append(names.empty() ? "" : ", ").append(preset.name);
   }
-  fail("router: '", name, "' is not one of ", known);
+  return names;
+}
+
+const RouterPreset& find_router_preset(std::string_view name) {
+  return find_entry(name).preset;
 }
 
 DecoderOptions with_router_preset(const DecoderOptions& options, std::string_view name) {
-  find_router_preset(name);
+  const Entry& entry = find_entry(name);
   DecoderOptions result = options;
   reset_routing(result);
-  for (const Entry& entry : entries()) {
-    if (entry.preset.name == name) {
-      entry.change(result);
-    }
-  }
+  entry.change(result);
   return result;
 }
 

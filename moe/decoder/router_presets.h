@@ -23,6 +23,9 @@ struct RouterPreset {
 /// st-moe, expert-choice and dense.
 const std::vector<RouterPreset>& router_presets();
 
+/// Their names with commas between them, for messages.
+std::string router_preset_names();
+
 /// The one of this name. Throws `Error` naming the known ones.
 const RouterPreset& find_router_preset(std::string_view name);
 

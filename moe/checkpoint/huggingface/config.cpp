@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <sstream>
 #include <type_traits>
 #include <utility>
 
@@ -11,17 +10,10 @@
 #include "moe/decoder/option_differences.h"
 #include "moe/error.h"
 #include "moe/files/quote_internal.h"
+#include "moe/join_words_internal.h"
 
 namespace moe {
 namespace {
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) {
-    text += (text.empty() ? "" : ", ") + word;
-  }
-  return text;
-}
 
 const Family* find_family(std::string_view model_type) {
   for (const Family* family : families()) {
@@ -167,7 +159,8 @@ std::pair<Attempt, std::vector<std::string>> choose_family(
       if (family == &kMoeDecoder && preferred != kMoeDecoder.model_type && nearest) {
         notices.push_back(
             "config.json: written as moe_decoder, which transformers does not read: " +
-            std::string(nearest->family->model_type) + " has no " + joined(nearest->obstacles));
+            std::string(nearest->family->model_type) + " has no " +
+            join_words(nearest->obstacles));
       }
       return {std::move(tried), std::move(notices)};
     }
@@ -257,7 +250,7 @@ ReadConfig read_object(const Json& json, const std::string& file) {
       ": model_type ",
       quote(model_type),
       unsupported_reason(model_type),
-      joined(known_families()));
+      join_words(known_families()));
   ReadConfig config;
   config.family = model_type;
   family->read(reader, config);
