@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <csignal>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -57,7 +58,10 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "The same as token ids; works without a tokenizer, too.",
       "Prompt");
   line.add_flag(
-      "interactive", &arguments.interactive, "Ask for prompts, one by one.", "Prompt");
+      "interactive",
+      &arguments.interactive,
+      "Ask for prompts, one by one; Ctrl-C ends an answer, Ctrl-D the program.",
+      "Prompt");
   line.add_flag(
       "chat", &arguments.chat, "The prompt is what a user says; write the reply.", "Chat");
   line.add_flag(
@@ -233,7 +237,8 @@ std::string read_stdin() {
   return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
 
-/// Calls `answer` with the prompt, or with one line after the other.
+/// Calls `answer` with the prompt, or with one line after the other. SIGINT ends an answer;
+/// between two answers, it ends the program.
 template <class Answer>
 void for_each_prompt(Arguments& arguments, Answer&& answer) {
   if (!arguments.interactive) {
@@ -241,11 +246,13 @@ void for_each_prompt(Arguments& arguments, Answer&& answer) {
     return;
   }
   LineEditor editor("> ");
-  while (stop_signal() == 0) {
+  while (stop_signal() != SIGTERM) {
+    remove_stop_signals();
     const auto prompt = editor.read_line();
     if (!prompt) {
       break;
     }
+    install_stop_signals();
     try {
       answer(*prompt);
     } catch (const Error& error) {

@@ -96,11 +96,7 @@ LineEditor::LineEditor(const std::string& prompt, const std::filesystem::path& h
   }
 }
 
-LineEditor::~LineEditor() {
-  if (terminal_) {
-    terminal_->save();
-  }
-}
+LineEditor::~LineEditor() = default;
 
 std::optional<std::string> LineEditor::read_line() {
   std::string line;
@@ -118,6 +114,8 @@ std::optional<std::string> LineEditor::read_line() {
     if (line.find_first_not_of(" \t\n") != std::string::npos) {
       HistEvent event;
       history(terminal_->past.get(), &event, H_ENTER, text);
+      // Now, as a signal may end the program at the next prompt.
+      terminal_->save();
     }
   }
   while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) {

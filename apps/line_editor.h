@@ -27,12 +27,12 @@ class LineEditor {
       const std::string& prompt,
       const std::filesystem::path& history_file = default_history_file());
 
-  /// Writes the history.
   ~LineEditor();
   LineEditor(const LineEditor&) = delete;
   LineEditor& operator=(const LineEditor&) = delete;
 
-  /// The next line without its end; nothing at the end of the input (Ctrl-D).
+  /// The next line without its end, which the history on the disk gets; nothing at the end of
+  /// the input (Ctrl-D).
   std::optional<std::string> read_line();
 
  private:

@@ -32,6 +32,11 @@ void install_stop_signals() {
   set_action(note_signal);
 }
 
+void remove_stop_signals() {
+  set_action(SIG_DFL);
+  noted_signal.store(0);
+}
+
 int stop_signal() {
   return noted_signal.load();
 }

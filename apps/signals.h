@@ -6,6 +6,9 @@ namespace moe {
 /// the program at once as without this call.
 void install_stop_signals();
 
+/// From now on they end the program as without `install_stop_signals`; none is noted.
+void remove_stop_signals();
+
 /// The number of the signal that was noted; 0 for none.
 int stop_signal();
 

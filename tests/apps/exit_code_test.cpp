@@ -193,6 +193,31 @@ TEST_CASE("signals: the first is noted, the second ends the program", "[apps]") 
   CHECK(run_program(twice).signal == SIGTERM);
 }
 
+TEST_CASE("signals: once removed, none is noted and the next ends the program", "[apps]") {
+  const auto noted = [] {
+    install_stop_signals();
+    std::raise(SIGINT);
+    remove_stop_signals();
+    return stop_signal();
+  };
+  CHECK(run_program(noted).code == 0);
+  const auto removed = [] {
+    install_stop_signals();
+    remove_stop_signals();
+    std::raise(SIGINT);
+    return 99;
+  };
+  CHECK(run_program(removed).signal == SIGINT);
+  const auto again = [] {
+    install_stop_signals();
+    remove_stop_signals();
+    install_stop_signals();
+    std::raise(SIGINT);
+    return stop_signal() == SIGINT ? 0 : 99;
+  };
+  CHECK(run_program(again).code == 0);
+}
+
 TEST_CASE("json: doubles are exact, what JSON lacks is null", "[apps]") {
   nlohmann::ordered_json value;
   value["z"] = 0.1;
