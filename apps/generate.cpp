@@ -263,19 +263,26 @@ void for_each_prompt(Arguments& arguments, Answer&& answer) {
 }
 
 /// A session of modules, of which the trace hears; they compute as packed weights would.
-Session make_tracing_session(LoadedModel& loaded, WeightType weights, ExpertTracer& trace) {
+Session make_tracing_session(DecoderLM model, WeightType weights, ExpertTracer& trace) {
   if (weights != WeightType::float32) {
-    round_weights(loaded.model, weights);
+    round_weights(model, weights);
   }
   return std::make_shared<TracingSession>(
-      loaded.model, [&trace](const TracedToken& token) { trace.add(token); });
+      model, [&trace](const TracedToken& token) { trace.add(token); });
 }
 
-/// What computes the tokens; the model itself is gone then.
-Session make_session(LoadedModel& loaded, WeightType weights, ExpertTracer& trace) {
-  Session session = trace.enabled() ? make_tracing_session(loaded, weights, trace)
-                                    : make_inference_session(loaded.model, weights);
-  loaded.model = nullptr; // what the session needs of it, it holds
+/// What computes the tokens.
+Session make_session(
+    const ModelFolder& folder,
+    const std::string& device,
+    WeightType weights,
+    ExpertTracer& trace) {
+  if (trace.enabled()) {
+    return make_tracing_session(read_model(folder, device), weights, trace);
+  }
+  const Session session = device == "cpu"
+                              ? open_inference_session(folder, weights)
+                              : make_inference_session(read_model(folder, device), weights);
   if (session->description().starts_with("modules")) {
     StatusLine().log(
         "note: tokens are computed by {}, not from packed weights", session->description());
@@ -283,23 +290,23 @@ Session make_session(LoadedModel& loaded, WeightType weights, ExpertTracer& trac
   return session;
 }
 
-void generate_text(const LoadedModel& loaded, const Writer& writer, Arguments& arguments) {
-  const auto tokenizer = Tokenizer::load(loaded.folder);
-  Generator generator(writer.session, tokenizer, {loaded.end_of_text});
+void generate_text(const OpenedModel& opened, const Writer& writer, Arguments& arguments) {
+  const auto tokenizer = Tokenizer::load(opened.folder.path());
+  Generator generator(writer.session, tokenizer, {opened.end_of_text});
   for_each_prompt(arguments, [&](const std::string& prompt) {
     continue_prompt(generator, writer, tokenizer, arguments, prompt);
   });
 }
 
-void chat(const LoadedModel& loaded, const Writer& writer, Arguments& arguments) {
-  const auto tokenizer = Tokenizer::load(loaded.folder);
-  const auto config = read_tokenizer_config(loaded.folder);
+void chat(const OpenedModel& opened, const Writer& writer, Arguments& arguments) {
+  const auto tokenizer = Tokenizer::load(opened.folder.path());
+  const auto config = read_tokenizer_config(opened.folder.path());
   const auto format = arguments.chat_format.empty()
                           ? recognise_chat_format(config, tokenizer)
                           : named_chat_format(arguments.chat_format, config);
   TextRules rules = {end_of_reply_ids(format, tokenizer), /*continues_prompt=*/false};
   rules.end_of_text.insert(
-      rules.end_of_text.end(), loaded.end_of_text.begin(), loaded.end_of_text.end());
+      rules.end_of_text.end(), opened.end_of_text.begin(), opened.end_of_text.end());
   Generator generator(writer.session, tokenizer, rules);
   Conversation conversation(generator, writer, tokenizer, format);
   for_each_prompt(
@@ -319,23 +326,23 @@ void add_text(
 }
 
 /// The folder's tokenizer if it has one that can be read; a notice says why not.
-std::optional<Tokenizer> tokenizer_if_any(const LoadedModel& loaded) {
+std::optional<Tokenizer> tokenizer_if_any(const OpenedModel& opened) {
   try {
-    return Tokenizer::load(loaded.folder);
+    return Tokenizer::load(opened.folder.path());
   } catch (const Error& error) {
     StatusLine().log("note: no text, only ids: {}", error.what());
     return std::nullopt;
   }
 }
 
-void continue_ids(const LoadedModel& loaded, const Writer& writer, const Arguments& arguments) {
+void continue_ids(const OpenedModel& opened, const Writer& writer, const Arguments& arguments) {
   std::vector<int32_t> prompt;
   for (const int64_t id : arguments.prompt_ids) {
     check(id >= 0 && id <= INT32_MAX, "prompt_ids: ", id, " is no token id");
     prompt.push_back(static_cast<int32_t>(id));
   }
-  const auto tokenizer = tokenizer_if_any(loaded);
-  auto end_of_text = loaded.end_of_text;
+  const auto tokenizer = tokenizer_if_any(opened);
+  auto end_of_text = opened.end_of_text;
   if (tokenizer && tokenizer->end_of_text()) {
     end_of_text.push_back(*tokenizer->end_of_text());
   }
@@ -364,16 +371,17 @@ int generate(int argc, char** argv) {
   check_arguments(line, arguments);
   validate(arguments.sampling);
   const auto weights = weight_type_from_name(arguments.weights);
-  auto loaded = load_model(arguments.model);
-  ExpertTracer trace(arguments.trace_experts, arguments.json, loaded.model->options);
-  const Writer writer{make_session(loaded, weights, trace), trace};
+  const auto opened = open_model_folder(arguments.model);
+  ExpertTracer trace(arguments.trace_experts, arguments.json, opened.folder.options());
+  const Writer writer{
+      make_session(opened.folder, arguments.model.device, weights, trace), trace};
   install_stop_signals();
   if (line.given("prompt_ids")) {
-    continue_ids(loaded, writer, arguments);
+    continue_ids(opened, writer, arguments);
   } else if (arguments.chat) {
-    chat(loaded, writer, arguments);
+    chat(opened, writer, arguments);
   } else {
-    generate_text(loaded, writer, arguments);
+    generate_text(opened, writer, arguments);
   }
   return stop_signal() != 0 ? signal_exit_code(stop_signal()) : exit_success;
 }

@@ -22,15 +22,15 @@ void add_model_arguments(CommandLine& line, ModelArguments& arguments) {
       "threads", &arguments.threads, "Threads of computation; 0 means one per core.", "Model");
 }
 
-LoadedModel load_model(const ModelArguments& arguments) {
+OpenedModel open_model_folder(const ModelArguments& arguments) {
   if (arguments.folder.empty()) {
     throw UsageError("no model is given: the folder of a run or of a Hugging Face model");
   }
   prepare_process();
   use_threads(arguments.threads);
-  const auto device = find_device(arguments.device);
+  find_device(arguments.device); // a mistake is told before a long time of reading
   const auto found = find_model_folder(arguments.folder, arguments.checkpoint);
-  const ModelFolder folder(found.folder);
+  ModelFolder folder(found.folder);
   StatusLine status;
   for (const auto& warning : found.warnings) {
     status.log("warning: {}", warning);
@@ -38,11 +38,24 @@ LoadedModel load_model(const ModelArguments& arguments) {
   for (const auto& notice : folder.notices()) {
     status.log("note: {}", notice);
   }
+  auto end_of_text = end_of_text_ids(found.folder, folder.extras());
+  return {std::move(folder), std::move(end_of_text)};
+}
+
+DecoderLM read_model(const ModelFolder& folder, const std::string& device) {
   DecoderLM model(folder.options());
   folder.load_into(*model);
-  model->to(device);
+  model->to(find_device(device));
   model->eval();
-  return {model, found.folder, end_of_text_ids(found.folder, folder.extras())};
+  return model;
+}
+
+LoadedModel load_model(const ModelArguments& arguments) {
+  auto opened = open_model_folder(arguments);
+  return {
+      read_model(opened.folder, arguments.device),
+      opened.folder.path(),
+      std::move(opened.end_of_text)};
 }
 
 } // namespace moe

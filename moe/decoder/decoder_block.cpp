@@ -1,6 +1,8 @@
 #include "moe/decoder/decoder_block.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace moe {
 namespace {
@@ -175,6 +177,30 @@ RotaryForm rotary_form(const DecoderOptions& options, int64_t layer) {
   form.short_multiplier = options.rope_short_multiplier;
   form.long_multiplier = options.rope_long_multiplier;
   return form;
+}
+
+std::vector<RotaryTable> rotary_tables(
+    const DecoderOptions& options,
+    int64_t first,
+    int64_t length,
+    const torch::TensorOptions& type) {
+  std::vector<std::pair<RotaryForm, RotaryTable>> made; // most models have but one
+  std::vector<RotaryTable> tables;
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    if (names_layer(options.no_rope_layers, layer)) {
+      tables.emplace_back();
+      continue;
+    }
+    const auto form = rotary_form(options, layer);
+    auto found = std::find_if(
+        made.begin(), made.end(), [&](const auto& pair) { return pair.first == form; });
+    if (found == made.end()) {
+      made.emplace_back(form, rotary_table(first, length, form, type));
+      found = std::prev(made.end());
+    }
+    tables.push_back(found->second);
+  }
+  return tables;
 }
 
 RMSNorm residual_norm(const DecoderOptions& options) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "moe/decoder/decoder_options.h"
 #include "moe/layers/causal_self_attention.h"
@@ -81,6 +82,14 @@ SparseMoEBlockOptions moe_block_options(const DecoderOptions& options, int64_t l
 
 /// How layer `layer` turns queries and keys by their positions.
 RotaryForm rotary_form(const DecoderOptions& options, int64_t layer);
+
+/// The tables of all layers for positions `first` to `first + length - 1`; undefined for a
+/// layer without positions. `type` is that of the tables: float32 or float64, and the device.
+std::vector<RotaryTable> rotary_tables(
+    const DecoderOptions& options,
+    int64_t first,
+    int64_t length,
+    const torch::TensorOptions& type);
 
 /// A norm of the residual stream of the model that `options` describe.
 RMSNorm residual_norm(const DecoderOptions& options);

@@ -127,8 +127,12 @@ DecoderOutput DecoderLMImpl::run(
       " ",
       ids.scalar_type());
   const auto starts = documents.defined() ? document_starts(documents) : DocumentStarts{};
-  const auto tables =
-      rotary_tables(state == nullptr ? 0 : state->length, ids.size(1), ids.device());
+  const auto type = c10::promoteTypes(embedding->weight.scalar_type(), torch::kFloat32);
+  const auto tables = rotary_tables(
+      options,
+      state == nullptr ? 0 : state->length,
+      ids.size(1),
+      torch::TensorOptions().dtype(type).device(ids.device()));
   SequenceContext context;
   context.documents = documents.defined() ? &starts : nullptr;
   DecoderOutput output;
@@ -159,29 +163,6 @@ DecoderOutput DecoderLMImpl::run(
     output.hidden_states.push_back(output.hidden);
   }
   return output;
-}
-
-std::vector<RotaryTable> DecoderLMImpl::rotary_tables(
-    int64_t first, int64_t length, const torch::Device& device) const {
-  const auto type = c10::promoteTypes(embedding->weight.scalar_type(), torch::kFloat32);
-  std::vector<std::pair<RotaryForm, RotaryTable>> made; // most models have but one
-  std::vector<RotaryTable> tables;
-  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
-    if (names_layer(options.no_rope_layers, layer)) {
-      tables.emplace_back();
-      continue;
-    }
-    const auto form = rotary_form(options, layer);
-    auto found = std::find_if(
-        made.begin(), made.end(), [&](const auto& pair) { return pair.first == form; });
-    if (found == made.end()) {
-      const auto table_type = torch::TensorOptions().dtype(type).device(device);
-      made.emplace_back(form, rotary_table(first, length, form, table_type));
-      found = std::prev(made.end());
-    }
-    tables.push_back(found->second);
-  }
-  return tables;
 }
 
 torch::Tensor DecoderLMImpl::logits(const torch::Tensor& hidden) {

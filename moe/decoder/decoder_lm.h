@@ -85,8 +85,6 @@ class DecoderLMImpl : public torch::nn::Cloneable<DecoderLMImpl> {
       const torch::Tensor& documents,
       bool keep_hidden_states = false);
   DecoderOutput forward_longrope(const torch::Tensor& ids, DecoderState& state);
-  std::vector<RotaryTable> rotary_tables(
-      int64_t first, int64_t length, const torch::Device& device) const;
 };
 
 TORCH_MODULE(DecoderLM);

@@ -6,21 +6,63 @@
 
 namespace moe {
 
-std::unique_ptr<InferenceSession> make_inference_session(
-    const DecoderLM& model, WeightType weights) {
-  const auto reason = generation_obstacle(model->options);
+namespace {
+
+void check_generation(const DecoderOptions& options) {
+  const auto reason = generation_obstacle(options);
   check(reason.empty(), reason);
-  const auto obstacle = packing_obstacle(model);
-  if (obstacle.empty()) {
-    return std::make_unique<PackedSession>(model, weights);
-  }
+}
+
+void check_modules(const std::string& obstacle, WeightType weights) {
   check(
       weights == WeightType::float32,
       "weights: ",
       weight_type_name(weights),
       " is not possible for this model, which has ",
       obstacle);
+}
+
+std::string obstacle_of(const DecoderLM& model) {
+  const auto& weight = model->embedding->weight;
+  return weight.is_cpu() && weight.scalar_type() == torch::kFloat32
+             ? packing_obstacle(model->options)
+             : "weights that are not float32 on the CPU";
+}
+
+} // namespace
+
+std::unique_ptr<InferenceSession> make_inference_session(
+    const DecoderLM& model, WeightType weights) {
+  check_generation(model->options);
+  const auto obstacle = obstacle_of(model);
+  if (obstacle.empty()) {
+    return std::make_unique<PackedSession>(model, weights);
+  }
+  check_modules(obstacle, weights);
   return std::make_unique<ModuleSession>(model, obstacle);
+}
+
+std::unique_ptr<InferenceSession> open_inference_session(
+    const ModelFolder& folder, WeightType weights) {
+  check_generation(folder.options());
+  const auto obstacle = packing_obstacle(folder.options());
+  if (!obstacle.empty()) {
+    check_modules(obstacle, weights);
+  }
+  if (weights != WeightType::float32) {
+    const auto tensors = folder.lazy_tensors();
+    return std::make_unique<PackedSession>(pack_decoder(
+        folder.options(),
+        [&](const std::string& name) {
+          const auto found = tensors.find(name);
+          return found == tensors.end() ? torch::Tensor() : found->second.make();
+        },
+        weights));
+  }
+  DecoderLM model(folder.options());
+  folder.load_into(*model);
+  model->eval();
+  return make_inference_session(model, weights);
 }
 
 } // namespace moe

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "moe/checkpoint/model_folder.h"
 #include "moe/decoder/decoder_lm.h"
 #include "moe/kernels/packed_matrix.h"
 
@@ -35,7 +36,7 @@ class InferenceSession {
   virtual std::span<float> decode(std::span<const int32_t> ids) = 0;
 
   /// How tokens are computed, in words, such as "packed float32 weights" or "modules
-  /// (expert_bias)".
+  /// (norm_placement)".
   virtual std::string description() const = 0;
 
   /// Bytes of weights, all and those that the next token is computed with.
@@ -45,10 +46,16 @@ class InferenceSession {
   virtual const DecoderOptions& options() const = 0;
 };
 
-/// Packed weights and a token loop without tensors for the decoder's plain form on the CPU in
-/// float32; the modules themselves for everything else. Throws `Error` for weights of another
-/// type where the model cannot be packed.
+/// Packed weights and a token loop without tensors for a float32 model on the CPU whose form
+/// can be packed (`packing_obstacle`); the modules themselves for everything else. Throws
+/// `Error` for weights of another type where the model cannot be packed.
 std::unique_ptr<InferenceSession> make_inference_session(
     const DecoderLM& model, WeightType weights = WeightType::float32);
+
+/// The same on the CPU for a model that is still on the disk. Weights that are packed into
+/// another type than float32 are read one tensor after the other: no more of them than the
+/// largest is in memory unpacked.
+std::unique_ptr<InferenceSession> open_inference_session(
+    const ModelFolder& folder, WeightType weights = WeightType::float32);
 
 } // namespace moe

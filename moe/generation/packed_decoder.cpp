@@ -4,17 +4,20 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <string_view>
 #include <type_traits>
 
+#include "moe/generation/token_routing.h"
 #include "moe/kernels/cpu_norm.h"
 
 namespace moe {
 namespace {
 
-/// Shares the tensor's memory and keeps it alive.
+/// Shares the tensor's memory and keeps it alive, if it is float32.
 std::shared_ptr<const float> shared_data(const torch::Tensor& tensor) {
-  auto owner = std::make_shared<const torch::Tensor>(tensor.detach().contiguous());
+  auto owner = std::make_shared<const torch::Tensor>(
+      tensor.detach().to(torch::kCPU, torch::kFloat32).contiguous());
   const float* data = owner->const_data_ptr<float>();
   return {std::move(owner), data};
 }
@@ -36,55 +39,70 @@ std::vector<float> values(const torch::Tensor& tensor) {
 }
 
 PackedExperts pack_experts(
-    const torch::Tensor& up, const torch::Tensor& down, ExpertForm form, WeightType type) {
+    const DecoderOptions& options,
+    const std::string& prefix,
+    const TensorLookup& tensors,
+    WeightType type) {
+  const auto get = [&](const char* name) { return tensors(prefix + name); };
+  const auto down = get("down_proj"); // [E, D, F] or [D, F]
   PackedExperts packed;
-  packed.form = form;
+  packed.form = {
+      activation_from_name(options.activation),
+      options.gated,
+      options.activation_limit,
+      options.activation_sigmoid_scale,
+      options.activation_offset};
   packed.width = down.size(-1);
   packed.experts = down.dim() == 3 ? down.size(0) : 1;
-  packed.up = pack(up, type);
   packed.down = pack(down, type);
+  packed.up = pack(get(options.gated ? "gate_up_proj" : "up_proj"), type);
+  packed.up_bias = values(get(options.gated ? "gate_up_bias" : "up_bias"));
+  packed.down_bias = values(get("down_bias"));
   return packed;
 }
 
-PackedExperts pack_expert(const ExpertImpl& expert, WeightType type) {
-  const bool gated = expert.options.gated();
-  return pack_experts(
-      gated ? expert.gate_up_proj : expert.up_proj,
-      expert.down_proj,
-      {expert.options.activation(), gated},
-      type);
-}
-
-void pack_moe(const SparseMoEBlockImpl& moe, WeightType type, PackedLayer& layer) {
-  const auto weights = moe.expert_weights();
-  layer.router = pack(moe.router->weight, WeightType::float32);
-  layer.experts = pack_experts(
-      weights.up, weights.down, {moe.options.activation(), moe.options.gated()}, type);
-  if (!moe.shared_expert.is_empty()) {
-    layer.shared_expert = pack_expert(*moe.shared_expert, type);
+void pack_moe(
+    const DecoderOptions& options,
+    const std::string& prefix,
+    const TensorLookup& tensors,
+    WeightType type,
+    PackedLayer& layer) {
+  const auto get = [&](const char* name) { return tensors(prefix + name); };
+  layer.router = pack(get("router.weight"), WeightType::float32);
+  layer.router_bias = values(get("router.bias"));
+  layer.selection_bias = values(get("router.selection_bias"));
+  layer.experts = pack_experts(options, prefix, tensors, type);
+  if (options.shared_expert_dim > 0) {
+    layer.shared_expert = pack_experts(options, prefix + "shared_expert.", tensors, type);
   }
-  if (!moe.shared_expert_gate.is_empty()) {
-    layer.shared_expert_gate = pack(moe.shared_expert_gate->weight, WeightType::float32);
+  if (options.shared_expert_gate) {
+    layer.shared_expert_gate = pack(get("shared_expert_gate.weight"), WeightType::float32);
   }
 }
 
-PackedLayer pack_layer(const DecoderBlockImpl& block, WeightType type) {
+PackedLayer pack_layer(
+    const DecoderOptions& options,
+    int64_t index,
+    const TensorLookup& tensors,
+    WeightType type) {
+  const auto prefix = "layers." + std::to_string(index) + ".";
+  const auto get = [&](const char* name) { return tensors(prefix + name); };
   PackedLayer layer;
-  const auto& attention = *block.attention;
-  layer.attention_norm = values(block.attention_norm->weight);
-  layer.qkv = pack(attention.qkv_proj->weight, type);
-  layer.qkv_bias = values(attention.qkv_proj->bias);
-  if (!attention.q_norm.is_empty()) {
-    layer.q_norm = values(attention.q_norm->weight);
-    layer.k_norm = values(attention.k_norm->weight);
-  }
-  layer.o = pack(attention.o_proj->weight, type);
-  layer.o_bias = values(attention.o_proj->bias);
-  layer.feed_forward_norm = values(block.feed_forward_norm->weight);
-  if (block.moe.is_empty()) {
-    layer.experts = pack_expert(*block.feed_forward, type);
+  layer.attention_norm = values(get("attention_norm.weight"));
+  layer.qkv = pack(get("attention.qkv_proj.weight"), type);
+  layer.qkv_bias = values(get("attention.qkv_proj.bias"));
+  layer.q_norm = values(get("attention.q_norm.weight"));
+  layer.k_norm = values(get("attention.k_norm.weight"));
+  layer.sinks = values(get("attention.sinks"));
+  layer.o = pack(get("attention.o_proj.weight"), type);
+  layer.o_bias = values(get("attention.o_proj.bias"));
+  layer.sliding_window =
+      names_layer(options.full_attention_layers, index) ? 0 : options.sliding_window;
+  layer.feed_forward_norm = values(get("feed_forward_norm.weight"));
+  if (is_moe_layer(options, index)) {
+    pack_moe(options, prefix + "moe.", tensors, type, layer);
   } else {
-    pack_moe(*block.moe, type, layer);
+    layer.experts = pack_experts(options, prefix + "feed_forward.", tensors, type);
   }
   return layer;
 }
@@ -131,7 +149,76 @@ std::string first_difference(const DecoderOptions& left, const DecoderOptions& r
   return difference;
 }
 
+template <class... Field>
+void keep_fields(
+    const DecoderOptions& from, DecoderOptions& to, Field DecoderOptions::*... fields) {
+  ((to.*fields = from.*fields), ...);
+}
+
+/// These options with the defaults for all that is not packed.
+DecoderOptions packable_form(const DecoderOptions& options) {
+  using Options = DecoderOptions;
+  auto packable = plain_form(options);
+  keep_fields(
+      options,
+      packable,
+      &Options::head_bias,
+      &Options::embedding_multiplier,
+      &Options::residual_multiplier,
+      &Options::logits_multiplier,
+      &Options::attention_multiplier,
+      &Options::qkv_bias,
+      &Options::attention_sinks,
+      &Options::full_attention_layers,
+      &Options::rotary_dim,
+      &Options::no_rope_layers,
+      &Options::layer_rope_theta,
+      &Options::layer_rotary_dim,
+      &Options::feed_forward_bias,
+      &Options::activation_limit,
+      &Options::activation_sigmoid_scale,
+      &Options::activation_offset,
+      &Options::router_score,
+      &Options::router_bias,
+      &Options::router_selection_bias,
+      &Options::router_groups,
+      &Options::router_groups_kept,
+      &Options::normalize_minimum);
+  if (options.qk_norm_kind == "full") {
+    packable.qk_norm_kind = options.qk_norm_kind;
+  }
+  // The others' frequencies change when a sequence grows.
+  if (options.rope_scaling == "linear" || options.rope_scaling == "llama3" ||
+      options.rope_scaling == "yarn") {
+    keep_fields(
+        options,
+        packable,
+        &Options::rope_scaling,
+        &Options::rope_unscaled_layers,
+        &Options::rope_factor,
+        &Options::rope_original_length,
+        &Options::rope_low_frequency_factor,
+        &Options::rope_high_frequency_factor,
+        &Options::rope_beta_fast,
+        &Options::rope_beta_slow,
+        &Options::rope_truncate,
+        &Options::rope_mscale,
+        &Options::rope_mscale_all_dim,
+        &Options::rope_attention_factor);
+  }
+  if (can_route_token(packed_router_options(options))) {
+    keep_fields(options, packable, &Options::router_selection, &Options::router_weighting);
+  }
+  return packable;
+}
+
 } // namespace
+
+TopKRouterOptions packed_router_options(const DecoderOptions& options) {
+  const auto layers = moe_layers(options);
+  return layers.empty() ? TopKRouterOptions(options.model_dim, /*num_experts=*/1)
+                        : *moe_block_options(options, layers.front()).router();
+}
 
 int64_t PackedDecoder::bytes() const {
   const bool tied = head.weights == embedding.weights;
@@ -151,33 +238,45 @@ int64_t PackedDecoder::active_bytes() const {
   return sum;
 }
 
-std::string packing_obstacle(const DecoderLM& model) {
-  const auto& weight = model->embedding->weight;
-  if (!weight.is_cpu() || weight.scalar_type() != torch::kFloat32) {
-    return "weights that are not float32 on the CPU";
-  }
-  if (resolved_head_dim(model->options) > cpu::kMaxHeadDim) {
+std::string packing_obstacle(const DecoderOptions& options) {
+  if (resolved_head_dim(options) > cpu::kMaxHeadDim) {
     return "head_dim";
   }
-  auto packable = plain_form(model->options);
-  packable.expert_bias = false;
-  return first_difference(model->options, packable);
+  if (has_latent_attention(options)) {
+    return "key_value_latent_dim";
+  }
+  const auto given = canonical(options);
+  return first_difference(given, canonical(packable_form(given)));
+}
+
+PackedDecoder pack_decoder(
+    const DecoderOptions& options, const TensorLookup& tensors, WeightType type) {
+  const auto obstacle = packing_obstacle(options);
+  TORCH_CHECK(obstacle.empty(), "pack_decoder: no packed form for a model with ", obstacle);
+  PackedDecoder packed;
+  packed.options = options;
+  packed.type = type;
+  packed.embedding = pack(tensors("embedding.weight"), type);
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    packed.layers.push_back(pack_layer(options, layer, tensors, type));
+  }
+  packed.final_norm = values(tensors("final_norm.weight"));
+  packed.head_bias = values(tensors("head_bias"));
+  packed.head =
+      options.tie_embeddings ? packed.embedding : pack(tensors("lm_head.weight"), type);
+  return packed;
 }
 
 PackedDecoder pack_decoder(const DecoderLM& model, WeightType type) {
-  const auto obstacle = packing_obstacle(model);
-  TORCH_CHECK(obstacle.empty(), "pack_decoder: no packed form for a model with ", obstacle);
-  PackedDecoder packed;
-  packed.options = model->options;
-  packed.type = type;
-  packed.embedding = pack(model->embedding->weight, type);
-  for (size_t layer = 0; layer < model->layers->size(); ++layer) {
-    packed.layers.push_back(pack_layer(model->layers->at<DecoderBlockImpl>(layer), type));
+  auto tensors = model->named_parameters();
+  for (const auto& buffer : model->named_buffers()) {
+    tensors.insert(buffer.key(), buffer.value());
   }
-  packed.final_norm = values(model->final_norm->weight);
-  packed.head =
-      model->options.tie_embeddings ? packed.embedding : pack(model->head_weight(), type);
-  return packed;
+  const auto find = [&](const std::string& name) {
+    const auto* tensor = tensors.find(name);
+    return tensor == nullptr ? torch::Tensor() : *tensor;
+  };
+  return pack_decoder(model->options, find, type);
 }
 
 void round_weights(DecoderLM& model, WeightType type) {
@@ -209,6 +308,7 @@ void unpack_attention(const PackedLayer& layer, DecoderBlockImpl& block) {
     unpack(layer.q_norm, attention.q_norm->weight);
     unpack(layer.k_norm, attention.k_norm->weight);
   }
+  unpack(layer.sinks, attention.sinks);
   unpack(layer.o, attention.o_proj->weight);
   unpack(layer.o_bias, attention.o_proj->bias);
   unpack(layer.feed_forward_norm, block.feed_forward_norm->weight);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ struct PackedExperts {
   int64_t width = 0;   ///< F
   PackedMatrix up;     ///< [E · 2F, D], gate rows of an expert first; ungated [E · F, D]
   PackedMatrix down;   ///< [E · D, F]
+  std::vector<float> up_bias;   ///< as many as `up` has rows; empty without biases
+  std::vector<float> down_bias; ///< as many as `down` has rows; empty without biases
 };
 
 /// The weights of one decoder block. Vectors are empty where the model has none.
@@ -23,12 +26,16 @@ struct PackedLayer {
   std::vector<float> attention_norm; ///< [D]
   PackedMatrix qkv;                  ///< [(H + 2 Hkv) · head_dim, D]
   std::vector<float> qkv_bias;
-  std::vector<float> q_norm; ///< [head_dim]
-  std::vector<float> k_norm; ///< [head_dim]
+  std::vector<float> q_norm; ///< [head_dim]; [H · head_dim] for a norm of all heads together
+  std::vector<float> k_norm; ///< [head_dim] or [Hkv · head_dim]
+  std::vector<float> sinks;  ///< [H]
   PackedMatrix o;            ///< [D, H · head_dim]
   std::vector<float> o_bias;
+  int64_t sliding_window = 0;           ///< tokens that a token sees; 0 for all
   std::vector<float> feed_forward_norm; ///< [D]
   PackedMatrix router;                  ///< float32 [E, D]; no rows in a dense layer
+  std::vector<float> router_bias;       ///< [E]
+  std::vector<float> selection_bias;    ///< [E]
   PackedExperts experts;                ///< E experts, or the one network of a dense layer
   PackedExperts shared_expert;
   PackedMatrix shared_expert_gate; ///< float32 [1, D]
@@ -42,6 +49,7 @@ struct PackedDecoder {
   std::vector<PackedLayer> layers;
   std::vector<float> final_norm; ///< [D]
   PackedMatrix head;             ///< [V, D]
+  std::vector<float> head_bias;  ///< [V]; empty without
 
   /// Bytes of all weights, and of those that the next token is computed with: K of E experts,
   /// no embedding but one row.
@@ -49,13 +57,24 @@ struct PackedDecoder {
   int64_t active_bytes() const;
 };
 
-/// What keeps a model from being packed, such as the option "expert_bias"; empty if nothing
-/// does.
-/// Packed is the decoder's plain form on the CPU in float32, and no other.
-std::string packing_obstacle(const DecoderLM& model);
+/// What keeps a model from being packed, such as the option "norm_placement"; empty if nothing
+/// does. Packed is the decoder's plain form and what leaves its stages
+/// as they are: positions of every kind whose frequencies do not depend on the length,
+/// multipliers, windows by layer, norms of all heads together, sinks, biases, limits of the
+/// activation, and every score and choice of `can_route_token`.
+std::string packing_obstacle(const DecoderOptions& options);
 
-/// Packs the weights of a model that has no `packing_obstacle`. In float32 they are shared with
-/// the model, otherwise copied.
+/// A tensor by the name that it has in `DecoderLM`; undefined if there is none.
+using TensorLookup = std::function<torch::Tensor(const std::string&)>;
+
+/// What all routers of a packed model do.
+TopKRouterOptions packed_router_options(const DecoderOptions& options);
+
+/// Packs the weights of a model that has no `packing_obstacle`, one tensor after the other:
+/// what a tensor is made for need not stay in memory. Float32 weights on the CPU are shared,
+/// otherwise copied.
+PackedDecoder pack_decoder(
+    const DecoderOptions& options, const TensorLookup& tensors, WeightType type);
 PackedDecoder pack_decoder(const DecoderLM& model, WeightType type);
 
 /// Replaces the weights of a model by what `type` keeps of them, so that the model computes as

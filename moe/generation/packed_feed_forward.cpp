@@ -11,23 +11,38 @@ torch::Tensor view_of(const PackedMatrix& matrix) {
   return torch::from_blob(data, {matrix.rows, matrix.columns}, torch::kFloat32);
 }
 
+torch::Tensor view_of(const std::vector<float>& values) {
+  auto* data = const_cast<float*>(values.data());
+  const auto size = static_cast<int64_t>(values.size());
+  return values.empty() ? torch::Tensor() : torch::from_blob(data, {size}, torch::kFloat32);
+}
+
+const float* data_or_null(const std::vector<float>& values) {
+  return values.empty() ? nullptr : values.data();
+}
+
 torch::Tensor run(
     const PackedExperts& experts,
     const torch::Tensor& normed,
     const torch::Tensor& chosen,    // [T, K]
     const torch::Tensor& weights) { // [T, K]
   const auto rows = dispatch(chosen, weights, experts.experts);
-  return cpu::forward_packed(normed, rows, experts.up, experts.down, experts.form);
+  return cpu::forward_packed(
+      normed,
+      rows,
+      {experts.up,
+       experts.down,
+       data_or_null(experts.up_bias),
+       data_or_null(experts.down_bias)},
+      experts.form);
 }
 
 } // namespace
 
 PackedFeedForward::PackedFeedForward(const DecoderOptions& options) {
-  if (options.num_experts > 0) {
-    router_ = TopKRouter(TopKRouterOptions(options.model_dim, options.num_experts)
-                             .experts_per_token(options.experts_per_token)
-                             .normalize_weights(options.normalize_weights)
-                             .routed_scaling_factor(options.routed_scaling_factor));
+  if (!moe_layers(options).empty()) {
+    router_ = TopKRouter(packed_router_options(options));
+    router_->eval();
   }
 }
 
@@ -38,6 +53,8 @@ torch::Tensor PackedFeedForward::forward(
     return run(layer.experts, normed, first, torch::ones({normed.size(0), 1}));
   }
   router_->weight = view_of(layer.router);
+  router_->bias = view_of(layer.router_bias);
+  router_->selection_bias = view_of(layer.selection_bias);
   const auto routing = router_(normed);
   const auto output = run(layer.experts, normed, routing.experts, routing.weights);
   if (layer.shared_expert.experts == 0) {

@@ -14,18 +14,32 @@ PackedSession::PackedSession(const DecoderLM& model, WeightType weights)
     : packed_(pack_decoder(model, weights)), feed_forward_(packed_.options) {
   if (weights == WeightType::float32) {
     model_ = model;
-    return;
+  } else {
+    make_blocks();
   }
+}
+
+PackedSession::PackedSession(PackedDecoder packed)
+    : packed_(std::move(packed)), feed_forward_(packed_.options) {
+  make_blocks();
+}
+
+void PackedSession::make_blocks() {
   auto attention_only = packed_.options;
   attention_only.num_experts = 0;
   attention_only.dense_dim = 1;
-  block_ = DecoderBlock(attention_only, /*layer=*/0);
+  for (int64_t layer = 0; layer < packed_.options.num_layers; ++layer) {
+    const int64_t window = packed_.layers[static_cast<size_t>(layer)].sliding_window;
+    if (!blocks_.contains(window)) {
+      blocks_.emplace(window, DecoderBlock(attention_only, layer));
+    }
+  }
 }
 
 void PackedSession::begin(int64_t num_sequences, int64_t capacity) {
   const torch::InferenceMode inference;
-  auto& mixer =
-      model_.is_empty() ? block_->mixer() : model_->layers->at<DecoderBlockImpl>(0).mixer();
+  auto& mixer = model_.is_empty() ? blocks_.begin()->second->mixer()
+                                  : model_->layers->at<DecoderBlockImpl>(0).mixer();
   const bool same = loop_.has_value() && capacity == capacity_ &&
                     num_sequences == static_cast<int64_t>(sequences_.size());
   sequences_.clear();
@@ -50,8 +64,10 @@ DecoderBlockImpl& PackedSession::attention_block(int64_t layer) {
   if (!model_.is_empty()) {
     return model_->layers->at<DecoderBlockImpl>(static_cast<size_t>(layer));
   }
-  unpack_attention(packed_.layers[static_cast<size_t>(layer)], *block_);
-  return *block_;
+  const auto& weights = packed_.layers[static_cast<size_t>(layer)];
+  auto& block = *blocks_.at(weights.sliding_window);
+  unpack_attention(weights, block);
+  return block;
 }
 
 NextToken PackedSession::next_token(Sequence& sequence, int32_t id) {
@@ -87,23 +103,21 @@ void PackedSession::prefill_by_blocks(
   const torch::InferenceMode inference;
   const auto length = static_cast<int64_t>(ids.size());
   const int64_t dim = packed_.options.model_dim;
-  SequenceContext context;
-  context.rotary = rotary_table(
-      sequence.length,
-      length,
-      resolved_head_dim(packed_.options),
-      packed_.options.rope_theta,
-      torch::TensorOptions(torch::kFloat32));
+  const auto tables = rotary_tables(
+      packed_.options, sequence.length, length, torch::TensorOptions(torch::kFloat32));
   auto hidden = torch::empty({1, length, dim});
   for (int64_t i = 0; i < length; ++i) {
     unpack_rows(packed_.embedding, ids[i], 1, hidden.mutable_data_ptr<float>() + i * dim);
   }
-  for (int64_t layer = 0; layer < packed_.options.num_layers; ++layer) {
-    auto& block = attention_block(layer);
-    context.state = sequence.states[static_cast<size_t>(layer)].get();
-    hidden = hidden + block.mixer().mix(block.attention_norm(hidden), context);
-    const auto normed = block.feed_forward_norm(hidden).view({length, dim});
-    hidden = hidden + feed_forward_.forward(packed_.layers[static_cast<size_t>(layer)], normed);
+  hidden.mul_(packed_.options.embedding_multiplier);
+  SequenceContext context;
+  for (size_t layer = 0; layer < tables.size(); ++layer) {
+    context.rotary = tables[layer];
+    context.state = sequence.states[layer].get();
+    const auto input = attention_block(static_cast<int64_t>(layer)).attend(hidden, context);
+    const auto output =
+        feed_forward_.forward(packed_.layers[layer], input.normed.view({length, dim}));
+    hidden = torch::add(input.hidden, output, packed_.options.residual_multiplier);
   }
   sequence.length += length;
   loop_->head(hidden.select(1, -1).contiguous().const_data_ptr<float>(), logits);

@@ -18,6 +18,8 @@ class PackedSession : public InferenceSession {
  public:
   /// `model` has no `packing_obstacle`. It is kept alive for float32 weights only.
   PackedSession(const DecoderLM& model, WeightType weights);
+  /// `packed` is of another type than float32.
+  explicit PackedSession(PackedDecoder packed);
 
   void begin(int64_t num_sequences, int64_t capacity) override;
   std::span<float> prefill(int64_t sequence, std::span<const int32_t> ids) override;
@@ -34,14 +36,16 @@ class PackedSession : public InferenceSession {
     int64_t length = 0;
   };
 
+  void make_blocks();
   DecoderBlockImpl& attention_block(int64_t layer);
   void prefill_by_blocks(Sequence& sequence, std::span<const int32_t> ids, float* logits);
   NextToken next_token(Sequence& sequence, int32_t id);
 
   PackedDecoder packed_;
   PackedFeedForward feed_forward_;
-  DecoderLM model_{nullptr};    // float32
-  DecoderBlock block_{nullptr}; // other types: space for the attention of a layer
+  DecoderLM model_{nullptr}; // float32
+  // Other types: space for the attention of a layer, by its sliding window.
+  std::map<int64_t, DecoderBlock> blocks_;
   std::optional<TokenLoop> loop_;
   std::vector<Sequence> sequences_;
   int64_t capacity_ = 0;

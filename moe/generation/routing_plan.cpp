@@ -4,34 +4,20 @@
 #include <cmath>
 #include <tuple>
 
-#include "moe/kernels/cpu_softmax.h"
-
 namespace moe {
 namespace {
 
-// What no score is.
-constexpr float kChosen = -1.0F;
-
 void add_chosen_experts(
-    const DecoderOptions& options,
-    const PackedExperts& experts,
+    const TopKRouterOptions& options,
+    const PackedLayer& layer,
     int64_t token,
     const float* logits,
     RoutingPlan& plan) {
-  auto& scores = plan.scores;
-  scores.assign(logits, logits + options.num_experts);
-  cpu::softmax_row(options.num_experts, scores.data());
-  const size_t first = plan.members.size();
-  float sum = 0.0F;
-  for (int64_t k = 0; k < options.experts_per_token; ++k) {
-    const auto best = std::max_element(scores.begin(), scores.end());
-    plan.members.push_back({&experts, best - scores.begin(), token, *best});
-    sum += *best;
-    *best = kChosen;
-  }
-  const auto scale = static_cast<float>(options.routed_scaling_factor);
-  for (size_t i = first; i < plan.members.size(); ++i) {
-    plan.members[i].weight *= options.normalize_weights ? scale / sum : scale;
+  const float* const bias =
+      layer.selection_bias.empty() ? nullptr : layer.selection_bias.data();
+  route_token(options, logits, bias, plan.routing);
+  for (const auto& [expert, weight] : plan.routing.chosen) {
+    plan.members.push_back({&layer.experts, expert, token, weight});
   }
 }
 
@@ -59,19 +45,19 @@ void group_members(RoutingPlan& plan) {
 } // namespace
 
 void make_routing_plan(
-    const DecoderOptions& options,
+    const TopKRouterOptions& options,
     const PackedLayer& layer,
     int64_t tokens,
     const float* logits,
     RoutingPlan& plan) {
   plan.members.clear();
   const bool dense = layer.router.rows == 0;
-  const int64_t stride = options.num_experts + 1;
+  const int64_t stride = options.num_experts() + 1;
   for (int64_t t = 0; t < tokens; ++t) {
     if (dense) {
       plan.members.push_back({&layer.experts, 0, t, 1.0F});
     } else {
-      add_chosen_experts(options, layer.experts, t, logits + t * stride, plan);
+      add_chosen_experts(options, layer, t, logits + t * stride, plan);
     }
   }
   std::sort(plan.members.begin(), plan.members.end(), [](const auto& a, const auto& b) {

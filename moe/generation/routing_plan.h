@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "moe/generation/packed_decoder.h"
+#include "moe/generation/token_routing.h"
 
 namespace moe {
 
@@ -26,14 +27,14 @@ struct PlanGroup {
 struct RoutingPlan {
   std::vector<PlanMember> members;
   std::vector<PlanGroup> groups;
-  std::vector<float> scores; ///< space for the scores [E] of one token
+  TokenRouting routing; ///< of one token
 };
 
-/// Softmax over the experts, the K best, weighted as the options say: `TopKRouter` for a few
-/// tokens. `logits` [tokens, E + 1]: the router's, then that of the shared expert's gate. They
-/// are not read for a dense layer. Fills `plan`, whose memory is used again.
+/// The networks of a few tokens. `logits` [tokens, E + 1]: the router's with its bias, then
+/// that of the shared expert's gate. They are not read for a dense layer. Fills `plan`, whose
+/// memory is used again.
 void make_routing_plan(
-    const DecoderOptions& options,
+    const TopKRouterOptions& options,
     const PackedLayer& layer,
     int64_t tokens,
     const float* logits,

@@ -1,4 +1,4 @@
-#include <cmath>
+#include <algorithm>
 
 #include "moe/generation/token_work_internal.h"
 #include "moe/kernels/attend_row.h"
@@ -50,10 +50,39 @@ void Work::run_attention(size_t layer, std::span<const NextToken> tokens, Scratc
               weights.o, panel.first, panel.count, own.attended[t], own.result.data());
           for (int64_t i = 0; i < panel.count; ++i) {
             const float bias = weights.o_bias.empty() ? 0.0F : weights.o_bias[panel.first + i];
-            to[i] += own.result[i] + bias;
+            to[i] += sizes.residual_multiplier * (own.result[i] + bias);
           }
         }
       });
+}
+
+/// The projection of a token [(H + 2 Hkv) · head_dim]; where a norm goes over all heads
+/// together, with queries and keys normed.
+const float* Work::heads_of(int64_t t, size_t layer, Scratch& own) {
+  const auto& weights = model.layers[layer];
+  if (static_cast<int64_t>(weights.q_norm.size()) <= sizes.head_dim) {
+    return qkv.at(t);
+  }
+  const auto token = static_cast<int64_t>(layer) * max_tokens + t;
+  if (own.heads_for != token) {
+    own.heads_for = token;
+    const auto epsilon = static_cast<float>(sizes.options.norm_epsilon);
+    const float* const from = qkv.at(t);
+    float* const to = own.normed_heads.data();
+    const auto key_dim = static_cast<int64_t>(weights.k_norm.size());
+    float root = 0.0F;
+    cpu::norm_rows(1, sizes.query_dim, epsilon, from, weights.q_norm.data(), to, &root);
+    cpu::norm_rows(
+        1,
+        key_dim,
+        epsilon,
+        from + sizes.query_dim,
+        weights.k_norm.data(),
+        to + sizes.query_dim,
+        &root);
+    std::copy_n(from + sizes.query_dim + key_dim, key_dim, to + sizes.query_dim + key_dim);
+  }
+  return own.normed_heads.data();
 }
 
 /// The query heads of one key and value head: normed, turned, cached, attended.
@@ -64,7 +93,8 @@ void Work::attend_head(
   const int64_t group = sizes.options.num_heads / sizes.kv_heads;
   const cpu::HeadShape shape{group, 1, dim};
   // The group's queries, its key and its value lie apart in the projection.
-  const float* const projected = qkv.at(t);
+  const float* const projected = heads_of(t, layer, own);
+  const bool by_head = weights.q_norm.size() == static_cast<size_t>(dim);
   float* const gathered = own.gathered.data();
   float* const queries = gathered + shape.width();
   const float* const keys = projected + sizes.query_dim + head * dim;
@@ -77,23 +107,25 @@ void Work::attend_head(
       1,
       token.position,
       shape,
-      {weights.q_norm.empty() ? nullptr : weights.q_norm.data(),
-       weights.k_norm.empty() ? nullptr : weights.k_norm.data(),
+      {by_head ? weights.q_norm.data() : nullptr,
+       by_head ? weights.k_norm.data() : nullptr,
        static_cast<float>(sizes.options.norm_epsilon),
-       cos.data(),
-       sin.data()},
+       angles[layer]->dim,
+       angles[layer]->cos.data(),
+       angles[layer]->sin.data()},
       {gathered,
        queries,
        cached_keys + token.position * dim,
        cached_values + token.position * dim,
        own.roots.data()});
-  const int64_t window = sizes.options.sliding_window;
+  const int64_t window = weights.sliding_window;
   const int64_t first = window > 0 ? std::max<int64_t>(0, token.position - window + 1) : 0;
   for (int64_t query = 0; query < group; ++query) {
     attend_row(
         token.position - first + 1,
         dim,
-        1.0F / std::sqrt(static_cast<float>(dim)),
+        sizes.attention_multiplier,
+        weights.sinks.empty() ? nullptr : &weights.sinks[head * group + query],
         queries + query * dim,
         cached_keys + first * dim,
         cached_values + first * dim,

@@ -2,13 +2,26 @@
 #include "moe/kernels/cpu_activation.h"
 
 namespace moe::token_loop {
+namespace {
+
+/// Adds bias[first], ... to `values` [count]; nothing if `bias` is null.
+void add_bias(const float* bias, int64_t first, int64_t count, float* values) {
+  for (int64_t i = 0; i < count && bias != nullptr; ++i) {
+    values[i] += bias[first + i];
+  }
+}
+
+const float* data_or_null(const std::vector<float>& values) {
+  return values.empty() ? nullptr : values.data();
+}
+
+} // namespace
 
 void Work::plan(size_t layer, int64_t count, Scratch& own) {
   const auto norm = 2 * static_cast<int64_t>(layer) + 1;
   if (own.planned_for != norm) {
     own.planned_for = norm;
-    make_routing_plan(
-        sizes.options, model.layers[layer], count, router_logits.data(), own.plan);
+    make_routing_plan(router, model.layers[layer], count, router_logits.data(), own.plan);
   }
 }
 
@@ -18,13 +31,16 @@ void Work::route_rows(const PackedLayer& layer, int64_t task, int64_t count, Scr
   const int64_t rows = panel_rows(layer.router.row_bytes(), experts);
   const bool is_gate = task == ceil_div(experts, rows);
   const auto panel = is_gate ? Panel{experts, 1} : panel_of(task, rows, experts);
+  const float* const bias = is_gate ? nullptr : data_or_null(layer.router_bias);
   for (int64_t t = 0; t < count; ++t) {
+    float* const out = router_logits.data() + t * (experts + 1) + panel.first;
     multiply_rows(
         is_gate ? layer.shared_expert_gate : layer.router,
         is_gate ? 0 : panel.first,
         panel.count,
         own.normed[t],
-        router_logits.data() + t * (experts + 1) + panel.first);
+        out);
+    add_bias(bias, panel.first, panel.count, out);
   }
 }
 
@@ -86,9 +102,12 @@ void Work::compute_hidden(
     const auto& vector = own.normed[member.token];
     const bool gated = network.form.gated;
     const int64_t row = member.expert * (gated ? 2 : 1) * network.width + panel.first;
+    const float* const bias = data_or_null(network.up_bias);
     multiply_rows(network.up, row, panel.count, vector, own.gate.data());
+    add_bias(bias, row, panel.count, own.gate.data());
     if (gated) {
       multiply_rows(network.up, row + network.width, panel.count, vector, own.up.data());
+      add_bias(bias, row + network.width, panel.count, own.up.data());
     }
     cpu::activation_forward(
         network.form,
@@ -109,9 +128,11 @@ void Work::add_results(Panel panel, Scratch& own) {
         panel.count,
         own.hidden[static_cast<int64_t>(m)],
         own.result.data());
+    add_bias(data_or_null(member.network->down_bias), row, panel.count, own.result.data());
+    const float weight = sizes.residual_multiplier * member.weight;
     float* const to = residual.at(member.token) + panel.first;
     for (int64_t i = 0; i < panel.count; ++i) {
-      to[i] += member.weight * own.result[i];
+      to[i] += weight * own.result[i];
     }
   }
 }

@@ -2,16 +2,50 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+
 #include "moe/generation/token_work_internal.h"
 #include "moe/kernels/cpu_norm.h"
-#include "moe/layers/rotary.h"
 
 namespace moe {
 namespace token_loop {
 
+namespace {
+
+std::vector<float> values_of(const at::Tensor& tensor) {
+  const auto from = tensor.contiguous();
+  const float* const first = from.const_data_ptr<float>();
+  return {first, first + from.numel()};
+}
+
+std::vector<std::shared_ptr<const Angles>> angles_of_layers(
+    const DecoderOptions& options, int64_t capacity) {
+  const auto tables =
+      rotary_tables(options, /*first=*/0, capacity, at::TensorOptions(at::kFloat));
+  std::vector<std::shared_ptr<const Angles>> angles;
+  for (size_t layer = 0; layer < tables.size(); ++layer) {
+    const auto& table = tables[layer];
+    const auto same = std::find_if(tables.begin(), tables.end(), [&](const RotaryTable& other) {
+      return other.cos.is_same(table.cos);
+    });
+    if (same - tables.begin() < static_cast<int64_t>(layer)) {
+      angles.push_back(angles[static_cast<size_t>(same - tables.begin())]);
+    } else if (!table.cos.defined()) {
+      angles.push_back(std::make_shared<const Angles>());
+    } else {
+      angles.push_back(std::make_shared<const Angles>(
+          Angles{2 * table.cos.size(1), values_of(table.cos), values_of(table.sin)}));
+    }
+  }
+  return angles;
+}
+
+} // namespace
+
 Work::Work(const PackedDecoder& model_, int64_t max_tokens_, int64_t capacity)
     : model(model_),
       sizes(model_, max_tokens_),
+      router(packed_router_options(model_.options)),
       max_tokens(max_tokens_),
       counters(kStagesPerLayer * static_cast<int64_t>(model_.layers.size()) + 1),
       residual(max_tokens_, sizes.options.model_dim),
@@ -19,15 +53,8 @@ Work::Work(const PackedDecoder& model_, int64_t max_tokens_, int64_t capacity)
       attended(max_tokens_, sizes.query_dim),
       hidden(sizes.max_members, sizes.max_width),
       router_logits(static_cast<size_t>(max_tokens_ * (sizes.options.num_experts + 1))),
-      ones(static_cast<size_t>(sizes.max_width), 1.0F) {
-  const auto table = rotary_table(
-      0, capacity, sizes.head_dim, sizes.options.rope_theta, at::TensorOptions(at::kFloat));
-  const auto copy = [](const at::Tensor& tensor, std::vector<float>& to) {
-    const auto from = tensor.contiguous();
-    to.assign(from.const_data_ptr<float>(), from.const_data_ptr<float>() + from.numel());
-  };
-  copy(table.cos, cos);
-  copy(table.sin, sin);
+      ones(static_cast<size_t>(sizes.max_width), 1.0F),
+      angles(angles_of_layers(model_.options, capacity)) {
   for (int i = 0; i < at::get_num_threads(); ++i) {
     scratch.emplace_back(sizes, max_tokens, capacity);
   }
@@ -38,6 +65,7 @@ void Work::on_threads(const std::function<void(Scratch&)>& body) {
   for (auto& own : scratch) {
     own.normed_for = -1;
     own.planned_for = -1;
+    own.heads_for = -1;
   }
   const auto threads = static_cast<int64_t>(scratch.size());
   at::parallel_for(0, threads, /*grain_size=*/1, [&](int64_t begin, int64_t end) {
@@ -54,8 +82,13 @@ void Work::run(std::span<const NextToken> tokens, float* logits) {
       tokens.size(),
       " tokens in a loop made for ",
       max_tokens);
+  const auto multiplier = static_cast<float>(sizes.options.embedding_multiplier);
   for (size_t t = 0; t < tokens.size(); ++t) {
-    unpack_rows(model.embedding, tokens[t].id, 1, residual.at(static_cast<int64_t>(t)));
+    float* const values = residual.at(static_cast<int64_t>(t));
+    unpack_rows(model.embedding, tokens[t].id, 1, values);
+    for (int64_t i = 0; i < sizes.options.model_dim; ++i) {
+      values[i] *= multiplier;
+    }
   }
   on_threads([&](Scratch& own) {
     for (size_t layer = 0; layer < model.layers.size(); ++layer) {
@@ -104,12 +137,13 @@ void Work::run_head(int64_t count, float* logits, Scratch& own) {
       [&](int64_t task) {
         const auto panel = panel_of(task, rows, vocab);
         for (int64_t t = 0; t < count; ++t) {
-          multiply_rows(
-              model.head,
-              panel.first,
-              panel.count,
-              own.normed[t],
-              logits + t * vocab + panel.first);
+          float* const out = logits + t * vocab + panel.first;
+          multiply_rows(model.head, panel.first, panel.count, own.normed[t], out);
+          for (int64_t i = 0; i < panel.count; ++i) {
+            const float bias =
+                model.head_bias.empty() ? 0.0F : model.head_bias[panel.first + i];
+            out[i] = sizes.logits_multiplier * (out[i] + bias);
+          }
         }
       });
 }

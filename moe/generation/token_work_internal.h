@@ -3,7 +3,9 @@
 // Private to the library: what the threads of a `TokenLoop` share.
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -92,7 +94,13 @@ inline int64_t members_of(const PackedLayer& layer, const DecoderOptions& option
 struct Sizes {
   Sizes(const PackedDecoder& model, int64_t max_tokens)
       : options(model.options),
+        residual_multiplier(static_cast<float>(options.residual_multiplier)),
+        logits_multiplier(static_cast<float>(options.logits_multiplier)),
         head_dim(resolved_head_dim(options)),
+        attention_multiplier(
+            options.attention_multiplier == 0.0
+                ? 1.0F / std::sqrt(static_cast<float>(head_dim))
+                : static_cast<float>(options.attention_multiplier)),
         kv_heads(resolved_num_kv_heads(options)),
         query_dim(options.num_heads * head_dim),
         qkv_dim(query_dim + 2 * kv_heads * head_dim) {
@@ -103,7 +111,10 @@ struct Sizes {
   }
 
   const DecoderOptions& options;
+  float residual_multiplier;
+  float logits_multiplier;
   int64_t head_dim;
+  float attention_multiplier;
   int64_t kv_heads;
   int64_t query_dim;
   int64_t qkv_dim;
@@ -117,7 +128,8 @@ struct Scratch {
       : normed(max_tokens, sizes.options.model_dim),
         attended(max_tokens, sizes.query_dim),
         hidden(sizes.max_members, sizes.max_width),
-        scores(static_cast<size_t>(capacity)),
+        scores(static_cast<size_t>(capacity + 1)),
+        normed_heads(static_cast<size_t>(sizes.qkv_dim)),
         gathered(static_cast<size_t>(2 * sizes.qkv_dim)),
         roots(static_cast<size_t>(sizes.options.num_heads + 1)),
         gate(static_cast<size_t>(sizes.max_width)),
@@ -131,11 +143,21 @@ struct Scratch {
   int64_t normed_for = -1; ///< the norm (two per layer, then the last) that `normed` holds
   int64_t planned_for = -1;
   std::vector<float> scores;
-  std::vector<float> gathered; ///< the heads of an attention task, then its queries turned
+  int64_t heads_for = -1;          ///< the token of a layer that `normed_heads` holds
+  std::vector<float> normed_heads; ///< queries and keys under a norm of all heads together
+  std::vector<float> gathered;     ///< the heads of an attention task, then its queries turned
   std::vector<float> roots;
   std::vector<float> gate;
   std::vector<float> up;
   std::vector<float> result;
+};
+
+/// Angles of all positions, [capacity, dim / 2]; those of a layer without positions have a
+/// `dim` of 0.
+struct Angles {
+  int64_t dim = 0;
+  std::vector<float> cos;
+  std::vector<float> sin;
 };
 
 /// A `TokenLoop` from the inside: what is shared, and the stages as every thread runs them.
@@ -153,6 +175,7 @@ struct Work {
   void normalize(int64_t norm, int64_t count, Scratch& own);
   void plan(size_t layer, int64_t count, Scratch& own);
   void route_rows(const PackedLayer& layer, int64_t task, int64_t count, Scratch& own);
+  const float* heads_of(int64_t t, size_t layer, Scratch& own);
   void attend_head(const NextToken& token, int64_t t, size_t layer, int64_t head, Scratch& own);
   void compute_hidden(const PlanGroup& group, int64_t first, int64_t features, Scratch& own);
   void add_results(Panel panel, Scratch& own);
@@ -164,6 +187,7 @@ struct Work {
 
   const PackedDecoder& model;
   Sizes sizes;
+  TopKRouterOptions router;
   int64_t max_tokens;
   StageCounters counters;
   SharedVectors residual;
@@ -172,9 +196,8 @@ struct Work {
   SharedVectors hidden;
   std::vector<float> router_logits; // [tokens, E + 1]
   std::vector<float> ones;
-  std::vector<float> cos; // [capacity, head_dim / 2]
-  std::vector<float> sin;
-  std::vector<Scratch> scratch; // one per thread
+  std::vector<std::shared_ptr<const Angles>> angles; // one per layer, shared by equal ones
+  std::vector<Scratch> scratch;                      // one per thread
 };
 
 } // namespace moe::token_loop

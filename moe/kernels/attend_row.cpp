@@ -47,6 +47,7 @@ void attend_row(
     int64_t length,
     int64_t head_dim,
     float scale,
+    const float* sink,
     const float* query,
     const float* keys,
     const float* values,
@@ -55,7 +56,10 @@ void attend_row(
   for (int64_t t = 0; t < length; ++t) {
     scores[t] = scale * dot(head_dim, query, keys + t * head_dim);
   }
-  cpu::softmax_row(length, scores);
+  if (sink != nullptr) {
+    scores[length] = *sink;
+  }
+  cpu::softmax_row(sink != nullptr ? length + 1 : length, scores);
   int64_t i = 0;
   for (; i + kChunk <= head_dim; i += kChunk) {
     weighted_sum(kChunk, length, head_dim, scores, values + i, out + i);

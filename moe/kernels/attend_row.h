@@ -9,11 +9,13 @@ namespace moe {
 ///     out = sum over t of softmax(scale · keys[t] · query) · values[t]
 ///
 /// `query` and `out` [head_dim], `keys` and `values` [length, head_dim], contiguous; `scores`
-/// [length] is overwritten. `length` is at least 1.
+/// [length + 1] is overwritten. `length` is at least 1. `sink`, unless null, is a score more in
+/// the softmax, without a value.
 void attend_row(
     int64_t length,
     int64_t head_dim,
     float scale,
+    const float* sink,
     const float* query,
     const float* keys,
     const float* values,

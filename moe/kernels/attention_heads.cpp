@@ -64,6 +64,7 @@ class HeadsNode : public torch::autograd::Function<HeadsNode> {
         data_or_null(query_norm),
         data_or_null(key_norm),
         static_cast<float>(epsilon),
+        2 * cos.size(1),
         cos.const_data_ptr<float>(),
         sin.const_data_ptr<float>()};
     const cpu::HeadRows rows{
@@ -111,6 +112,7 @@ class HeadsNode : public torch::autograd::Function<HeadsNode> {
         data_or_null(saved[1]),
         data_or_null(saved[2]),
         /*epsilon=*/0.0F,
+        2 * saved[3].size(1),
         saved[3].const_data_ptr<float>(),
         saved[4].const_data_ptr<float>()};
     const cpu::HeadRows rows{
@@ -178,7 +180,7 @@ AttentionHeads attention_heads(const torch::Tensor& projected, const AttentionHe
       "attention_heads: only float32 on the CPU and heads of at most ",
       cpu::kMaxHeadDim);
   TORCH_CHECK(
-      projected.dim() == 3 && projected.size(2) == shape.width() &&
+      projected.dim() == 3 && projected.size(2) == shape.width() && form.cos.dim() == 2 &&
           form.cos.size(0) == projected.size(1),
       "attention_heads: projected must be [B, S = ",
       form.cos.size(0),
@@ -186,6 +188,14 @@ AttentionHeads attention_heads(const torch::Tensor& projected, const AttentionHe
       shape.width(),
       "], got ",
       projected.sizes());
+  TORCH_CHECK(
+      2 * form.cos.size(1) <= form.head_dim && form.sin.sizes() == form.cos.sizes(),
+      "attention_heads: cos and sin must be [S, at most head_dim / 2 = ",
+      form.head_dim / 2,
+      "], got ",
+      form.cos.sizes(),
+      " and ",
+      form.sin.sizes());
   const auto outputs = HeadsNode::apply(
       projected.contiguous(),
       empty_if_undefined(form.query_norm, projected),

@@ -19,7 +19,7 @@ struct AttentionHeadsForm {
   torch::Tensor query_norm; ///< [head_dim]: weights of the norm of queries; undefined for none
   torch::Tensor key_norm;   ///< [head_dim], likewise
   double norm_epsilon;
-  torch::Tensor cos; ///< [S, head_dim / 2]: angles by position and pair
+  torch::Tensor cos; ///< [S, rotary_dim / 2]: angles by position and pair
   torch::Tensor sin;
 };
 
@@ -28,8 +28,9 @@ bool can_fuse_attention_heads(const torch::Tensor& projected, const AttentionHea
 
 /// Splits, norms and turns all heads in one pass, and in one backward. `projected` [B, S,
 /// (H + 2 Hkv) · head_dim] holds a token's queries, then its keys, then its values. Pair
-/// (i, i + head_dim / 2) of queries and keys is turned by the token's angles. Differentiable in
-/// `projected` and the norms' weights. Errors where `can_fuse_attention_heads` is false.
+/// (i, i + rotary_dim / 2) of queries and keys is turned by the token's angles; elements of a
+/// head from rotary_dim on stay. Differentiable in `projected` and the norms' weights. Errors
+/// where `can_fuse_attention_heads` is false.
 AttentionHeads attention_heads(const torch::Tensor& projected, const AttentionHeadsForm& form);
 
 } // namespace moe

@@ -1,6 +1,7 @@
 #include "moe/kernels/cpu_activation.h"
 
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "moe/kernels/cpu_exponential.h"
@@ -48,6 +49,39 @@ template <Activation activation>
   }
 }
 
+/// What `ExpertForm` has besides the activation, as numbers that change nothing where there is
+/// none of it.
+struct FormNumbers {
+  explicit FormNumbers(const ExpertForm& form)
+      : limit(
+            form.limit > 0.0 ? static_cast<float>(form.limit)
+                             : std::numeric_limits<float>::infinity()),
+        scale(static_cast<float>(form.sigmoid_scale)),
+        inverse_scale(static_cast<float>(1.0 / form.sigmoid_scale)),
+        offset(static_cast<float>(form.offset)) {}
+
+  float limit;
+  float scale; ///< x · sigmoid(scale · x) is silu(scale · x) / scale
+  float inverse_scale;
+  float offset;
+};
+
+/// The activation of the limited `gate`, by the numbers of a form.
+template <Activation activation>
+[[gnu::always_inline]] inline ValueAndSlope activate(float gate, const FormNumbers& form) {
+  const float x = gate > form.limit ? form.limit : gate;
+  if constexpr (activation == Activation::silu) {
+    const auto [value, slope] = activate<activation>(form.scale * x);
+    return {form.inverse_scale * value, slope};
+  }
+  return activate<activation>(x);
+}
+
+[[gnu::always_inline]] inline float factor_of(float up, const FormNumbers& form) {
+  const float below = up > form.limit ? form.limit : up;
+  return (below < -form.limit ? -form.limit : below) + form.offset;
+}
+
 // One feature. That no pointer aliases another is said of parameters: only there g++ trusts it.
 
 template <Activation activation, bool gated>
@@ -56,10 +90,11 @@ template <Activation activation, bool gated>
     const float* __restrict gate,
     const float* __restrict up,
     const float* __restrict row_weight,
-    float* __restrict hidden) {
+    float* __restrict hidden,
+    FormNumbers form) {
   for (int64_t i = 0; i < lanes; ++i) {
-    const float value = row_weight[i] * activate<activation>(gate[i]).value;
-    hidden[i] = gated ? value * up[i] : value;
+    const float value = row_weight[i] * activate<activation>(gate[i], form).value;
+    hidden[i] = gated ? value * factor_of(up[i], form) : value;
   }
 }
 
@@ -73,37 +108,39 @@ template <Activation activation, bool gated>
     float* __restrict gate_gradient,
     float* __restrict up_gradient,
     float* __restrict weighted_hidden,
-    float* __restrict row_weight_gradient) {
+    float* __restrict row_weight_gradient,
+    FormNumbers form) {
   for (int64_t i = 0; i < lanes; ++i) {
-    const auto [value, slope] = activate<activation>(gate[i]);
-    const float factor = gated ? up[i] : 1.0F;
+    const auto [value, slope] = activate<activation>(gate[i], form);
+    const float factor = gated ? factor_of(up[i], form) : 1.0F;
     const float hidden = value * factor;
     const float weighted = row_weight[i] * hidden_gradient[i];
     row_weight_gradient[i] += hidden * hidden_gradient[i];
-    gate_gradient[i] = weighted * factor * slope;
+    gate_gradient[i] = gate[i] > form.limit ? 0.0F : weighted * factor * slope;
     weighted_hidden[i] = row_weight[i] * hidden;
     if constexpr (gated) {
-      up_gradient[i] = weighted * value;
+      up_gradient[i] = std::abs(up[i]) > form.limit ? 0.0F : weighted * value;
     }
   }
 }
 
 template <Activation activation, bool gated>
 [[gnu::always_inline]] inline void run(
-    int64_t width, int64_t lanes, const ActivationForward& tile) {
+    int64_t width, int64_t lanes, const FormNumbers& form, const ActivationForward& tile) {
   for (int64_t at = 0; at < width * lanes; at += lanes) {
     forward_lanes<activation, gated>(
         lanes,
         tile.gate + at,
         gated ? tile.up + at : nullptr,
         tile.row_weight,
-        tile.hidden + at);
+        tile.hidden + at,
+        form);
   }
 }
 
 template <Activation activation, bool gated>
 [[gnu::always_inline]] inline void run(
-    int64_t width, int64_t lanes, const ActivationBackward& tile) {
+    int64_t width, int64_t lanes, const FormNumbers& form, const ActivationBackward& tile) {
   for (int64_t at = 0; at < width * lanes; at += lanes) {
     backward_lanes<activation, gated>(
         lanes,
@@ -114,59 +151,63 @@ template <Activation activation, bool gated>
         tile.gate_gradient + at,
         gated ? tile.up_gradient + at : nullptr,
         tile.weighted_hidden + at,
-        tile.row_weight_gradient);
+        tile.row_weight_gradient,
+        form);
   }
 }
 
 template <Activation activation, bool gated, typename Tile>
-void run_baseline(int64_t width, int64_t lanes, const Tile& tile) {
-  run<activation, gated>(width, lanes, tile);
+void run_baseline(int64_t width, int64_t lanes, const FormNumbers& form, const Tile& tile) {
+  run<activation, gated>(width, lanes, form, tile);
 }
 
 #if defined(__x86_64__)
 template <Activation activation, bool gated, typename Tile>
-[[gnu::target("avx2,fma")]] void run_avx2(int64_t width, int64_t lanes, const Tile& tile) {
-  run<activation, gated>(width, lanes, tile);
+[[gnu::target("avx2,fma")]] void run_avx2(
+    int64_t width, int64_t lanes, const FormNumbers& form, const Tile& tile) {
+  run<activation, gated>(width, lanes, form, tile);
 }
 
 template <Activation activation, bool gated, typename Tile>
-[[gnu::target("avx512f")]] void run_avx512(int64_t width, int64_t lanes, const Tile& tile) {
-  run<activation, gated>(width, lanes, tile);
+[[gnu::target("avx512f")]] void run_avx512(
+    int64_t width, int64_t lanes, const FormNumbers& form, const Tile& tile) {
+  run<activation, gated>(width, lanes, form, tile);
 }
 #endif
 
 template <Activation activation, bool gated, typename Tile>
-void run_best(int64_t width, int64_t lanes, const Tile& tile) {
+void run_best(int64_t width, int64_t lanes, const FormNumbers& form, const Tile& tile) {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f")) {
-    return run_avx512<activation, gated>(width, lanes, tile);
+    return run_avx512<activation, gated>(width, lanes, form, tile);
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return run_avx2<activation, gated>(width, lanes, tile);
+    return run_avx2<activation, gated>(width, lanes, form, tile);
   }
 #endif
-  run_baseline<activation, gated>(width, lanes, tile);
+  run_baseline<activation, gated>(width, lanes, form, tile);
 }
 
 template <Activation activation, typename Tile>
-void choose_gated(bool gated, int64_t width, int64_t lanes, const Tile& tile) {
-  gated ? run_best<activation, true>(width, lanes, tile)
-        : run_best<activation, false>(width, lanes, tile);
+void choose_gated(const ExpertForm& form, int64_t width, int64_t lanes, const Tile& tile) {
+  const FormNumbers numbers(form);
+  form.gated ? run_best<activation, true>(width, lanes, numbers, tile)
+             : run_best<activation, false>(width, lanes, numbers, tile);
 }
 
 template <typename Tile>
 void choose(const ExpertForm& form, int64_t width, int64_t lanes, const Tile& tile) {
   switch (form.activation) {
     case Activation::silu:
-      return choose_gated<Activation::silu>(form.gated, width, lanes, tile);
+      return choose_gated<Activation::silu>(form, width, lanes, tile);
     case Activation::gelu:
-      return choose_gated<Activation::gelu>(form.gated, width, lanes, tile);
+      return choose_gated<Activation::gelu>(form, width, lanes, tile);
     case Activation::gelu_tanh:
-      return choose_gated<Activation::gelu_tanh>(form.gated, width, lanes, tile);
+      return choose_gated<Activation::gelu_tanh>(form, width, lanes, tile);
     case Activation::relu:
-      return choose_gated<Activation::relu>(form.gated, width, lanes, tile);
+      return choose_gated<Activation::relu>(form, width, lanes, tile);
     case Activation::relu_squared:
-      return choose_gated<Activation::relu_squared>(form.gated, width, lanes, tile);
+      return choose_gated<Activation::relu_squared>(form, width, lanes, tile);
   }
 }
 

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <numeric>
+
 #include "moe/kernels/cpu_activation.h"
 #include "moe/kernels/cpu_expert_mlp.h"
 #include "moe/kernels/cpu_gemm.h"
@@ -10,7 +13,8 @@
 //
 //     G^T  [D, lanes]    gathered
 //     dH^T [F, lanes]  = down^T [F, D] · G^T       of the hidden layer, for a row weight of one
-//     row_weight gradient = sum over F of H · dH   so the experts' results are not kept
+//     row_weight gradient = sum over F of H · dH + sum over D of down_bias · G,
+//                           so the experts' results are not kept
 //     dP^T [2F, lanes]   by the derivative of the activation, with the row weight
 //     dX^T [D, lanes]  = up^T [D, 2F] · dP^T       rows of [N, D], then added up by token
 //
@@ -18,6 +22,8 @@
 //
 //     up gradient   [2F, D] = dP^T · X
 //     down gradient [D, F]  = transpose of (row_weight · H)^T · G
+//     up_bias gradient [2F] = sum over rows of dP
+//     down_bias gradient [D] = sum over rows of row_weight · G
 
 namespace moe::cpu {
 namespace {
@@ -66,6 +72,44 @@ at::Tensor transpose_experts(const at::Tensor& weights, const RowTiles& plan) {
   return result;
 }
 
+/// Adds the sum over D of bias · G^T [D, lanes] to `sum` [lanes].
+void add_products(
+    int64_t dim, int64_t lanes, const float* bias, const float* outputs, float* sum) {
+  for (int64_t d = 0; d < dim; ++d, outputs += lanes) {
+    for (int64_t i = 0; i < lanes; ++i) {
+      sum[i] += bias[d] * outputs[i];
+    }
+  }
+}
+
+/// sum [2F] of dP^T [2F, lanes] of an expert's tiles.
+void sum_up_bias(
+    const RowTiles& plan, int64_t expert, int64_t width, const float* gradients, float* sum) {
+  std::fill_n(sum, width, 0.0F);
+  for (auto t = plan.first_of_expert[expert]; t < plan.first_of_expert[expert + 1]; ++t) {
+    const RowTile& tile = plan.tiles[t];
+    const float* row = gradients + tile.first_lane * width;
+    for (int64_t f = 0; f < width; ++f, row += tile.lanes) {
+      sum[f] = std::accumulate(row, row + tile.rows, sum[f]);
+    }
+  }
+}
+
+/// sum [D] of row_weight · G of an expert's rows.
+void sum_down_bias(
+    const Dispatch& rows, int64_t expert, int64_t dim, const float* gradient, float* sum) {
+  const int32_t* offsets = rows.offsets.const_data_ptr<int32_t>();
+  const int32_t* row_token = rows.row_token.const_data_ptr<int32_t>();
+  const float* row_weight = rows.row_weight.const_data_ptr<float>();
+  std::fill_n(sum, dim, 0.0F);
+  for (auto row = offsets[expert]; row < offsets[expert + 1]; ++row) {
+    const float* const g = gradient + row_token[row] * dim;
+    for (int64_t d = 0; d < dim; ++d) {
+      sum[d] += row_weight[row] * g[d];
+    }
+  }
+}
+
 } // namespace
 
 Gradients backward(
@@ -100,6 +144,7 @@ Gradients backward(
   const float* kept = preactivations.const_data_ptr<float>();
   const float* down = down_transposed.const_data_ptr<float>();
   const float* up = mask.input ? up_transposed.const_data_ptr<float>() : nullptr;
+  const float* down_bias = data_or_null(weights.down_bias);
   float* const result = mask.input ? results.mutable_data_ptr<float>() : nullptr;
   float* const all_up_gradients = up_gradients.mutable_data_ptr<float>();
   float* const all_hidden = hidden.mutable_data_ptr<float>();
@@ -146,6 +191,9 @@ Gradients backward(
            tile_hidden + gate,
            lane_gradient});
     }
+    if (down_bias != nullptr) {
+      add_products(dim, lanes, down_bias + tile.expert * dim, outputs, lane_gradient);
+    }
     std::copy_n(lane_gradient, tile.rows, row_weight_gradient + tile.first_row);
 
     if (result == nullptr) {
@@ -190,6 +238,22 @@ Gradients backward(
        dim,
        mask.down ? gradients.down.mutable_data_ptr<float>() : nullptr,
        /*transposed=*/true});
+
+  gradients.up_bias = gradient_of(mask.up_bias, weights.up_bias);
+  gradients.down_bias = gradient_of(mask.down_bias, weights.down_bias);
+  float* const up_bias_gradient =
+      mask.up_bias ? gradients.up_bias.mutable_data_ptr<float>() : nullptr;
+  float* const down_bias_gradient =
+      mask.down_bias ? gradients.down_bias.mutable_data_ptr<float>() : nullptr;
+  run_tasks(sizes.experts, /*scratch_size=*/0, [&](int64_t expert, float*) {
+    if (up_bias_gradient != nullptr) {
+      float* const sum = up_bias_gradient + expert * up_width;
+      sum_up_bias(plan, expert, up_width, all_up_gradients, sum);
+    }
+    if (down_bias_gradient != nullptr) {
+      sum_down_bias(rows, expert, dim, g, down_bias_gradient + expert * dim);
+    }
+  });
   return gradients;
 }
 

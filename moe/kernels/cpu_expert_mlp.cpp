@@ -17,11 +17,13 @@ class ExpertMlp : public torch::autograd::Function<ExpertMlp> {
       const torch::Tensor& row_weight,
       const torch::Tensor& up,
       const torch::Tensor& down,
+      const torch::Tensor& up_bias,
+      const torch::Tensor& down_bias,
       const Dispatch& rows,
       const ExpertForm& form) {
     const Dispatch weighted{rows.row_token, row_weight, rows.offsets, rows.token_rows};
-    auto result =
-        cpu::forward(input, weighted, {up, down, {}, {}}, form, /*keep_preactivations=*/true);
+    auto result = cpu::forward(
+        input, weighted, {up, down, up_bias, down_bias}, form, /*keep_preactivations=*/true);
     context->save_for_backward(
         {input,
          row_weight,
@@ -30,9 +32,14 @@ class ExpertMlp : public torch::autograd::Function<ExpertMlp> {
          rows.row_token,
          rows.offsets,
          rows.token_rows,
-         result.preactivations});
+         result.preactivations,
+         up_bias,
+         down_bias});
     context->saved_data["activation"] = static_cast<int64_t>(form.activation);
     context->saved_data["gated"] = form.gated;
+    context->saved_data["limit"] = form.limit;
+    context->saved_data["sigmoid_scale"] = form.sigmoid_scale;
+    context->saved_data["offset"] = form.offset;
     return result.output;
   }
 
@@ -44,25 +51,50 @@ class ExpertMlp : public torch::autograd::Function<ExpertMlp> {
     const Dispatch rows{saved[4], saved[1], saved[5], saved[6]};
     const ExpertForm form{
         static_cast<Activation>(context->saved_data["activation"].toInt()),
-        context->saved_data["gated"].toBool()};
+        context->saved_data["gated"].toBool(),
+        context->saved_data["limit"].toDouble(),
+        context->saved_data["sigmoid_scale"].toDouble(),
+        context->saved_data["offset"].toDouble()};
+    const auto needs_bias = [&](size_t index, const torch::Tensor& bias) {
+      return bias.numel() > 0 && context->needs_input_grad(index);
+    };
     const GradientMask mask{
         context->needs_input_grad(0),
         context->needs_input_grad(1),
         context->needs_input_grad(2),
-        context->needs_input_grad(3)};
+        context->needs_input_grad(3),
+        needs_bias(4, saved[8]),
+        needs_bias(5, saved[9])};
     auto result = cpu::backward(
         gradients[0].contiguous(),
         saved[0],
         rows,
-        {saved[2], saved[3], {}, {}},
+        {saved[2], saved[3], saved[8], saved[9]},
         form,
         saved[7],
         mask);
-    return {result.input, result.row_weight, result.up, result.down, {}, {}};
+    return {
+        result.input,
+        result.row_weight,
+        result.up,
+        result.down,
+        result.up_bias,
+        result.down_bias,
+        {},
+        {}};
   }
 };
 
+// A node's tensors must be defined: an empty one stands for none.
+torch::Tensor contiguous_or_empty(const torch::Tensor& bias, const torch::Tensor& like) {
+  return bias.defined() ? bias.contiguous() : torch::empty({0}, like.options());
+}
+
 } // namespace
+
+const float* data_or_null(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.numel() > 0 ? tensor.const_data_ptr<float>() : nullptr;
+}
 
 Sizes sizes_of(const at::Tensor& input, const Dispatch& rows, const ExpertWeights& weights) {
   return {
@@ -85,14 +117,28 @@ at::Tensor expert_mlp(
       rows.row_weight.to(at::kFloat).contiguous(),
       rows.offsets.contiguous(),
       rows.token_rows.contiguous()};
-  const ExpertWeights stacked{weights.up.contiguous(), weights.down.contiguous(), {}, {}};
-  const bool differentiate = at::GradMode::is_enabled() &&
-                             (x.requires_grad() || list.row_weight.requires_grad() ||
-                              stacked.up.requires_grad() || stacked.down.requires_grad());
+  const ExpertWeights stacked{
+      weights.up.contiguous(),
+      weights.down.contiguous(),
+      contiguous_or_empty(weights.up_bias, x),
+      contiguous_or_empty(weights.down_bias, x)};
+  const auto learns = [](const torch::Tensor& tensor) { return tensor.requires_grad(); };
+  const bool differentiate =
+      at::GradMode::is_enabled() &&
+      (learns(x) || learns(list.row_weight) || learns(stacked.up) || learns(stacked.down) ||
+       learns(stacked.up_bias) || learns(stacked.down_bias));
   if (!differentiate) {
     return forward(x, list, stacked, form, /*keep_preactivations=*/false).output;
   }
-  return ExpertMlp::apply(x, list.row_weight, stacked.up, stacked.down, list, form);
+  return ExpertMlp::apply(
+      x,
+      list.row_weight,
+      stacked.up,
+      stacked.down,
+      stacked.up_bias,
+      stacked.down_bias,
+      list,
+      form);
 }
 
 } // namespace moe::cpu

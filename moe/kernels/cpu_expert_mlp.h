@@ -14,14 +14,14 @@
 // factor of both products of the forward pass, and what a tile needs stays in the cache:
 //
 //     X^T [D, lanes]    gathered from the input
-//     P^T [2F, lanes] = up [2F, D] · X^T          kept for the backward pass
+//     P^T [2F, lanes] = up [2F, D] · X^T + up_bias    kept for the backward pass
 //     H^T [F, lanes]  = row_weight · activation(gate) · up
-//     Y^T [D, lanes]  = down [D, F] · H^T         written as rows of [N, D]
+//     Y^T [D, lanes]  = down [D, F] · H^T + row_weight · down_bias    rows of [N, D]
 //
 // and a last pass adds up the rows of each token. A task is a tile, so nothing depends on the
 // number of threads but the time. The backward pass is described in cpu_backward.cpp.
 //
-// All tensors are contiguous; weights have no biases.
+// All tensors are contiguous. Tensors of biases are undefined or empty where there are none.
 
 namespace moe::cpu {
 
@@ -50,25 +50,37 @@ ForwardResult forward(
     const ExpertForm& form,
     bool keep_preactivations);
 
-/// The forward pass with packed weights, `up` [E · (2F or F), D] and `down` [E · D, F]: weights
-/// that are not float32 are unpacked a few rows at a time, while a tile uses them.
+/// What `ExpertWeights` are, packed.
+struct PackedWeights {
+  const PackedMatrix& up;   ///< [E · (2F or F), D]
+  const PackedMatrix& down; ///< [E · D, F]
+  const float* up_bias;     ///< [E · (2F or F)]; null for none
+  const float* down_bias;   ///< [E · D]; null for none
+};
+
+/// The forward pass with packed weights: those that are not float32 are unpacked a few rows at
+/// a time, while a tile uses them.
 at::Tensor forward_packed(
     const at::Tensor& input,
     const Dispatch& rows,
-    const PackedMatrix& up,
-    const PackedMatrix& down,
+    const PackedWeights& weights,
     const ExpertForm& form);
 
 /// Which gradients are asked for, and the gradients: undefined where not asked for.
 struct GradientMask {
-  bool input, row_weight, up, down;
+  bool input, row_weight, up, down, up_bias, down_bias;
 };
 struct Gradients {
   at::Tensor input;      ///< [T, D]
   at::Tensor row_weight; ///< [N]
   at::Tensor up;         ///< [E, 2F or F, D]
   at::Tensor down;       ///< [E, D, F]
+  at::Tensor up_bias;    ///< [E, 2F or F]
+  at::Tensor down_bias;  ///< [E, D]
 };
+
+/// The values of a float32 tensor; null if it is undefined or empty.
+const float* data_or_null(const at::Tensor& tensor);
 
 Gradients backward(
     const at::Tensor& output_gradient,

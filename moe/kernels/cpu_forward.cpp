@@ -39,6 +39,15 @@ const float* rows_of(const PackedMatrix& matrix, int64_t first, int64_t count, f
   return space;
 }
 
+/// Adds bias[row] · weight[lane] to `to` [count, lanes]; without weights, the bias.
+void add_bias(const float* bias, const float* weight, int64_t count, int64_t lanes, float* to) {
+  for (int64_t row = 0; row < count; ++row, to += lanes) {
+    for (int64_t i = 0; i < lanes; ++i) {
+      to[i] += weight != nullptr ? bias[row] * weight[i] : bias[row];
+    }
+  }
+}
+
 /// A view that does not keep the weights alive.
 PackedMatrix borrow(const at::Tensor& weights) {
   const int64_t columns = weights.size(-1);
@@ -51,8 +60,7 @@ PackedMatrix borrow(const at::Tensor& weights) {
 ForwardResult forward_tiles(
     const at::Tensor& input,
     const Dispatch& rows,
-    const PackedMatrix& up,
-    const PackedMatrix& down,
+    const PackedWeights& weights,
     const ExpertForm& form,
     const Sizes& sizes,
     bool keep_preactivations) {
@@ -95,10 +103,13 @@ ForwardResult forward_tiles(
             count,
             lanes,
             dim,
-            {rows_of(up, first_up + row, count, unpacked), dim},
+            {rows_of(weights.up, first_up + row, count, unpacked), dim},
             {inputs, lanes},
             {to, lanes},
             Store::overwrite);
+        if (weights.up_bias != nullptr) {
+          add_bias(weights.up_bias + first_up + row, nullptr, count, lanes, to);
+        }
         return to;
       };
       const float* gate = project(f, chunk);
@@ -109,14 +120,18 @@ ForwardResult forward_tiles(
 
     for (int64_t d = 0; d < dim; d += kForwardChunk) {
       const auto count = std::min(kForwardChunk, dim - d);
+      const auto first_down = tile.expert * dim + d;
       gemm(
           count,
           lanes,
           width,
-          {rows_of(down, tile.expert * dim + d, count, unpacked), width},
+          {rows_of(weights.down, first_down, count, unpacked), width},
           {hidden, lanes},
           {chunk, lanes},
           Store::overwrite);
+      if (weights.down_bias != nullptr) {
+        add_bias(weights.down_bias + first_down, lane_weight, count, lanes, chunk);
+      }
       transpose({chunk, lanes}, count, tile.rows, {result + tile.first_row * dim + d, dim});
     }
   };
@@ -132,31 +147,28 @@ ForwardResult forward(
     const ExpertWeights& weights,
     const ExpertForm& form,
     bool keep_preactivations) {
-  return forward_tiles(
-      input,
-      rows,
+  const PackedWeights borrowed{
       borrow(weights.up),
       borrow(weights.down),
-      form,
-      sizes_of(input, rows, weights),
-      keep_preactivations);
+      data_or_null(weights.up_bias),
+      data_or_null(weights.down_bias)};
+  return forward_tiles(
+      input, rows, borrowed, form, sizes_of(input, rows, weights), keep_preactivations);
 }
 
 at::Tensor forward_packed(
     const at::Tensor& input,
     const Dispatch& rows,
-    const PackedMatrix& up,
-    const PackedMatrix& down,
+    const PackedWeights& weights,
     const ExpertForm& form) {
   Sizes sizes{};
   sizes.tokens = input.size(0);
   sizes.rows = rows.row_token.numel();
   sizes.experts = rows.offsets.numel() - 1;
   sizes.model_dim = input.size(1);
-  sizes.expert_dim = down.columns;
-  sizes.up_width = up.rows / sizes.experts;
-  return forward_tiles(input, rows, up, down, form, sizes, /*keep_preactivations=*/false)
-      .output;
+  sizes.expert_dim = weights.down.columns;
+  sizes.up_width = weights.up.rows / sizes.experts;
+  return forward_tiles(input, rows, weights, form, sizes, /*keep_preactivations=*/false).output;
 }
 
 } // namespace moe::cpu

@@ -11,6 +11,7 @@ namespace moe::cpu {
 namespace {
 
 [[gnu::always_inline]] inline void rotate(
+    int64_t dim,
     int64_t half,
     const float* __restrict cos,
     const float* __restrict sin,
@@ -20,9 +21,13 @@ namespace {
     y[i] = x[i] * cos[i] - x[i + half] * sin[i];
     y[i + half] = x[i + half] * cos[i] + x[i] * sin[i];
   }
+  for (int64_t i = 2 * half; i < dim; ++i) {
+    y[i] = x[i];
+  }
 }
 
 [[gnu::always_inline]] inline void rotate_back(
+    int64_t dim,
     int64_t half,
     const float* __restrict cos,
     const float* __restrict sin,
@@ -31,6 +36,9 @@ namespace {
   for (int64_t i = 0; i < half; ++i) {
     y[i] = x[i] * cos[i] + x[i + half] * sin[i];
     y[i + half] = x[i + half] * cos[i] - x[i] * sin[i];
+  }
+  for (int64_t i = 2 * half; i < dim; ++i) {
+    y[i] = x[i];
   }
 }
 
@@ -90,7 +98,7 @@ void turn_heads(
     const HeadTurn& turn,
     const HeadRows& rows) {
   const int64_t dim = shape.head_dim;
-  const int64_t half = dim / 2;
+  const int64_t half = turn.rotary_dim / 2;
   float normed[kMaxHeadDim];
   for (int64_t token = 0; token < tokens; ++token) {
     const float* x = rows.projected + token * shape.width();
@@ -100,12 +108,12 @@ void turn_heads(
       const bool is_query = head < shape.num_heads;
       float* const y = head_row(shape, token, head, rows.queries, rows.keys);
       if (turn.query_weight == nullptr) {
-        rotate(half, cos, sin, x, y);
+        rotate(dim, half, cos, sin, x, y);
         continue;
       }
       rows.roots[token * shape.normed() + head] = norm_row(
           dim, turn.epsilon, x, is_query ? turn.query_weight : turn.key_weight, normed);
-      rotate(half, cos, sin, normed, y);
+      rotate(dim, half, cos, sin, normed, y);
     }
     const int64_t size = shape.num_kv_heads * dim;
     std::copy_n(x, size, rows.values + token * size);
@@ -123,7 +131,7 @@ void turn_heads_backward(
     const HeadRows& rows,
     const HeadGradients& gradients) {
   const int64_t dim = shape.head_dim;
-  const int64_t half = dim / 2;
+  const int64_t half = turn.rotary_dim / 2;
   float turned[kMaxHeadDim];
   for (int64_t token = 0; token < tokens; ++token) {
     const float* x = rows.projected + token * shape.width();
@@ -135,10 +143,10 @@ void turn_heads_backward(
       const float* const gradient =
           head_row(shape, token, head, gradients.queries, gradients.keys);
       if (turn.query_weight == nullptr) {
-        rotate_back(half, cos, sin, gradient, out);
+        rotate_back(dim, half, cos, sin, gradient, out);
         continue;
       }
-      rotate_back(half, cos, sin, gradient, turned);
+      rotate_back(dim, half, cos, sin, gradient, turned);
       norm_row_backward(
           dim,
           rows.roots[token * shape.normed() + head],

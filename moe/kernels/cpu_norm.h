@@ -45,12 +45,14 @@ struct HeadShape {
   }
 };
 
-/// How queries and keys are normed and turned: pair (i, i + head_dim / 2) of the token at
-/// position p by the angle whose `cos` and `sin` are in row p, [.., head_dim / 2].
+/// How queries and keys are normed and turned: pair (i, i + rotary_dim / 2) of the token at
+/// position p by the angle whose `cos` and `sin` are in row p, [.., rotary_dim / 2]. Elements
+/// from `rotary_dim` on are not turned.
 struct HeadTurn {
   const float* query_weight; ///< [head_dim]; null: no norm
   const float* key_weight;
   float epsilon;
+  int64_t rotary_dim;
   const float* cos;
   const float* sin;
 };

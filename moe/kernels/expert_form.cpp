@@ -18,10 +18,6 @@ constexpr std::array<std::pair<Activation, std::string_view>, 5> kActivationName
 
 } // namespace
 
-bool is_plain(const ExpertForm& form) {
-  return form == ExpertForm{.activation = form.activation, .gated = form.gated};
-}
-
 std::string_view activation_name(Activation activation) {
   for (const auto& [value, name] : kActivationNames) {
     if (value == activation) {

@@ -32,9 +32,6 @@ struct ExpertForm {
   bool operator==(const ExpertForm&) const = default;
 };
 
-/// Whether the form is nothing but an activation, gated or not.
-bool is_plain(const ExpertForm& form);
-
 /// The name by which options, flags and configuration files call an activation ("gelu_tanh").
 std::string_view activation_name(Activation activation);
 

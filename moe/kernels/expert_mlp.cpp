@@ -73,12 +73,14 @@ void check_shapes(
 
 } // namespace
 
-ExpertPath expert_path(
-    const torch::Tensor& input, const ExpertWeights& weights, const ExpertForm& form) {
+ExpertPath expert_path(const torch::Tensor& input, const ExpertWeights& weights) {
+  const auto is_fit = [](const torch::Tensor& bias) {
+    return !bias.defined() || cpu::is_plain_float(bias);
+  };
   // Autocast asks for products in a narrower type, which only ATen's operations obey.
-  const bool supported = is_plain(form) && cpu::is_plain_float(input) &&
-                         cpu::is_plain_float(weights.up) && cpu::is_plain_float(weights.down) &&
-                         !weights.up_bias.defined() && !weights.down_bias.defined() &&
+  const bool supported = cpu::is_plain_float(input) && cpu::is_plain_float(weights.up) &&
+                         cpu::is_plain_float(weights.down) && is_fit(weights.up_bias) &&
+                         is_fit(weights.down_bias) &&
                          !at::autocast::is_autocast_enabled(at::kCPU);
   return supported ? ExpertPath::cpu : ExpertPath::reference;
 }
@@ -89,7 +91,7 @@ torch::Tensor expert_mlp(
     const ExpertWeights& weights,
     const ExpertForm& form) {
   check_shapes(input, rows, weights, form);
-  switch (expert_path(input, weights, form)) {
+  switch (expert_path(input, weights)) {
     case ExpertPath::cpu:
       return cpu::expert_mlp(input, rows, weights, form);
     case ExpertPath::reference:

@@ -18,16 +18,15 @@ struct ExpertWeights {
 
 /// How `expert_mlp` computes.
 enum class ExpertPath {
-  reference, ///< ATen operations per expert; any device, data type and form
+  reference, ///< ATen operations per expert; any device and data type
   cpu,       ///< tiled kernels with a backward pass of their own; float32 on the CPU, every
-             ///< activation, gated or not, without biases; not differentiable twice
+             ///< form; not differentiable twice
 };
 
-/// The path that `expert_mlp` takes for this input. It depends on device, data type and form,
-/// never on a timing; under autocast it is the reference. The kernels of the cpu path run on
+/// The path that `expert_mlp` takes for this input. It depends on device and data type, never
+/// on a timing; under autocast it is the reference. The kernels of the cpu path run on
 /// any processor: LibTorch chooses their instructions.
-ExpertPath expert_path(
-    const torch::Tensor& input, const ExpertWeights& weights, const ExpertForm& form);
+ExpertPath expert_path(const torch::Tensor& input, const ExpertWeights& weights);
 
 /// Runs every row of `rows` through its expert and adds the weighted results up by token:
 ///

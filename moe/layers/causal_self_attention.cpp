@@ -350,10 +350,17 @@ AttentionHeads CausalSelfAttentionImpl::make_heads(
     const torch::Tensor& projected, const RotaryTable& rotary) {
   const bool plain_norm = !options.qk_norm() || (options.qk_norm_kind() == QKNorm::head &&
                                                  !options.qk_norm_after_rotary());
-  const bool all_turn = rotary.cos.defined() && 2 * rotary.cos.size(-1) == options.head_dim();
-  if (!plain_norm || !all_turn || options.clip_qkv() > 0.0) {
+  if (!plain_norm || options.clip_qkv() > 0.0) {
     return make_heads_by_operations(projected, rotary);
   }
+  // A table without columns turns nothing.
+  const auto angles = [&](const torch::Tensor& table) {
+    return table.defined()
+               ? table
+               : torch::empty(
+                     {projected.size(1), 0},
+                     projected.options().dtype(torch::kFloat32).requires_grad(false));
+  };
   const AttentionHeadsForm form{
       options.num_heads(),
       options.num_kv_heads(),
@@ -361,8 +368,8 @@ AttentionHeads CausalSelfAttentionImpl::make_heads(
       q_norm.is_empty() ? torch::Tensor() : q_norm->weight,
       k_norm.is_empty() ? torch::Tensor() : k_norm->weight,
       options.norm_epsilon(),
-      rotary.cos,
-      rotary.sin};
+      angles(rotary.cos),
+      angles(rotary.sin)};
   return can_fuse_attention_heads(projected, form)
              ? attention_heads(projected, form)
              : make_heads_by_operations(projected, rotary);

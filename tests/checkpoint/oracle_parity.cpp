@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "moe/decoder/decoder_lm.h"
 #include "moe/decoder/next_token_loss.h"
 #include "moe/files/json_internal.h"
+#include "moe/generation/inference_session.h"
 #include "moe/libtorch.h"
 
 namespace {
@@ -49,6 +51,7 @@ class Comparison {
     compare_forward();
     compare_gradients();
     compare_greedy();
+    compare_session();
     compare_saved();
     if (!faults_.empty()) {
       return "DIFFERS " + path_.filename().string() + faults_;
@@ -194,11 +197,48 @@ class Comparison {
       input = model_->logits(hidden.slice(1, -1)).argmax(-1); // [B, 1]
       chosen.push_back(input);
     }
-    const auto actual = torch::cat(chosen, 1);
+    check_greedy("model", torch::cat(chosen, 1), expected);
+  }
+
+  // The same through what generates text, from packed weights where they are packed.
+  void compare_session() {
+    const auto session = make_inference_session(model_);
+    const auto expected = expected_["greedy_ids"];
+    const auto ids = expected_["input_ids"].to(torch::kInt32).contiguous();
+    const int64_t batch = ids.size(0);
+    const int64_t length = expected.size(1);
+    session->begin(batch, kPrompt + length);
+    std::vector<int32_t> next;
+    for (int64_t b = 0; b < batch; ++b) {
+      const int32_t* const row = ids[b].const_data_ptr<int32_t>();
+      next.push_back(best_of(session->prefill(b, {row, kPrompt})));
+    }
+    const auto actual = torch::empty_like(expected);
+    for (int64_t i = 0; i < length; ++i) {
+      for (int64_t b = 0; b < batch; ++b) {
+        actual[b][i] = next[static_cast<size_t>(b)];
+      }
+      const auto logits = session->decode(next);
+      const auto vocab = logits.size() / next.size();
+      for (size_t b = 0; b < next.size(); ++b) {
+        next[b] = best_of(logits.subspan(b * vocab, vocab));
+      }
+    }
+    check_greedy(session->description(), actual, expected);
+    measured_ << ", " << session->description();
+  }
+
+  static int32_t best_of(std::span<const float> logits) {
+    return static_cast<int32_t>(
+        std::max_element(logits.begin(), logits.end()) - logits.begin());
+  }
+
+  void check_greedy(
+      const std::string& by, const torch::Tensor& actual, const torch::Tensor& expected) {
     const auto* recomputed = expected_.find("greedy_ids_no_cache");
     if (!actual.equal(expected) && (recomputed == nullptr || !actual.equal(*recomputed))) {
       std::ostringstream text;
-      text << "greedy ids differ first at "
+      text << "greedy ids of " << by << " differ first at "
            << (actual != expected).any(0).nonzero().min().item<int64_t>();
       fault(text.str());
     }

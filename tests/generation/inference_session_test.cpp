@@ -1,6 +1,8 @@
 #include "moe/generation/inference_session.h"
 
+#include "moe/checkpoint/state_dict.h"
 #include "moe/generation/packed_decoder.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tensor_matchers.h"
 #include "tests/support/tiny_decoder.h"
 
@@ -16,6 +18,9 @@ DecoderLM lively_model(const DecoderOptions& options) {
   const torch::NoGradGuard no_grad;
   for (auto& parameter : model->parameters()) {
     parameter.add_(torch::randn_like(parameter) * 0.2);
+  }
+  for (auto& buffer : model->buffers()) { // selection biases
+    buffer.add_(torch::randn_like(buffer) * 0.2);
   }
   model->eval();
   return model;
@@ -70,6 +75,52 @@ std::vector<DecoderOptions> packed_forms() {
   dropping.capacity_factor = 0.5;
   dropping.router_jitter = 0.3;
   forms.push_back(dropping);
+  auto multiplied = tiny_decoder();
+  multiplied.embedding_multiplier = 1.5;
+  multiplied.residual_multiplier = 0.6;
+  multiplied.logits_multiplier = 0.3;
+  multiplied.attention_multiplier = 0.4;
+  multiplied.head_bias = true;
+  multiplied.qkv_bias = true;
+  multiplied.qk_norm = false;
+  forms.push_back(multiplied);
+  auto positions = tiny_decoder();
+  positions.num_layers = 4;
+  positions.num_kv_heads = 2;
+  positions.qk_norm_kind = "full";
+  positions.rotary_dim = 2;
+  positions.no_rope_layers = {1};
+  positions.sliding_window = 4;
+  positions.full_attention_layers = {1, 3};
+  positions.rope_scaling = "yarn";
+  positions.rope_factor = 3.0;
+  positions.rope_original_length = 16;
+  positions.rope_unscaled_layers = {2};
+  positions.layer_rope_theta = {100.0, 100.0, 100.0, 5000.0};
+  forms.push_back(positions);
+  auto biased = tiny_decoder(); // as gpt_oss
+  biased.attention_bias = true;
+  biased.attention_sinks = true;
+  biased.expert_bias = true;
+  biased.router_bias = true;
+  biased.router_weighting = "softmax";
+  biased.router_score = "sigmoid";
+  biased.activation_limit = 0.5;
+  biased.activation_sigmoid_scale = 1.702;
+  biased.activation_offset = 1.0;
+  biased.rope_scaling = "linear";
+  biased.rope_factor = 2.0;
+  forms.push_back(biased);
+  auto grouped_choice = tiny_decoder(); // as deepseek_v3 chooses
+  grouped_choice.router_score = "sigmoid";
+  grouped_choice.router_selection = "groups_by_top2";
+  grouped_choice.router_groups = 2;
+  grouped_choice.router_selection_bias = true;
+  grouped_choice.normalize_minimum = 0.9;
+  grouped_choice.feed_forward_bias = true;
+  grouped_choice.shared_expert_dim = 20;
+  grouped_choice.dense_layers = {0};
+  forms.push_back(grouped_choice);
   return forms;
 }
 
@@ -149,12 +200,51 @@ TEST_CASE("packed session: prompts that continue a sequence, long and short", "[
   CHECK_THROWS_WITH(session->decode({ids.data(), 1}), ContainsSubstring("no room"));
 }
 
+TEST_CASE("open_inference_session: a folder gives what its model does", "[generation]") {
+  const TemporaryFolder files;
+  const auto type = GENERATE(WeightType::float32, WeightType::bfloat16, WeightType::int8);
+  int number = 0;
+  for (const auto& options : packed_forms()) {
+    const auto model = lively_model(options);
+    const auto path = files.path() / std::to_string(number++);
+    save_model_folder(path, options, state_dict(*model));
+    const ModelFolder folder(path);
+    CAPTURE(weight_type_name(type));
+    const auto opened = open_inference_session(folder, type);
+    const auto made = make_inference_session(model, type);
+    CHECK(opened->description() == made->description());
+    const auto ids = some_ids(12, options.vocab_size);
+    for (const auto& session : {opened.get(), made.get()}) {
+      session->begin(1, 48);
+    }
+    CHECK(torch::equal(copy_of(opened->prefill(0, ids)), copy_of(made->prefill(0, ids))));
+    CHECK(torch::equal(
+        copy_of(opened->decode({ids.data(), 1})), copy_of(made->decode({ids.data(), 1}))));
+  }
+}
+
+TEST_CASE("open_inference_session: modules for what is not packed", "[generation]") {
+  const TemporaryFolder files;
+  auto options = tiny_decoder();
+  options.key_value_latent_dim = 8;
+  options.num_kv_heads = 0;
+  options.rotary_dim = 2;
+  options.qk_norm = false;
+  const auto model = lively_model(options);
+  save_model_folder(files.path() / "latent", options, state_dict(*model));
+  const ModelFolder folder(files.path() / "latent");
+  CHECK(open_inference_session(folder)->description() == "modules (key_value_latent_dim)");
+  REQUIRE_THROWS_WITH(
+      open_inference_session(folder, WeightType::int8),
+      ContainsSubstring("int8") && ContainsSubstring("key_value_latent_dim"));
+}
+
 TEST_CASE("make_inference_session: modules for what is not packed", "[generation]") {
   auto options = tiny_decoder();
   std::string obstacle;
-  SECTION("biases") {
-    options.expert_bias = true;
-    obstacle = "expert_bias";
+  SECTION("norms after the parts") {
+    options.norm_placement = "after";
+    obstacle = "norm_placement";
   }
   SECTION("routing by hash") {
     options.router_selection = "hash";

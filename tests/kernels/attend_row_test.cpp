@@ -24,7 +24,8 @@ std::vector<float> waves(int64_t count, double step) {
 TEST_CASE("attend_row: softmax of the scores over the values", "[kernels]") {
   const auto length = GENERATE(int64_t{1}, 2, 7, 33, 300);
   const auto dim = GENERATE(int64_t{2}, 16, 32, 48, 64, 96, 128);
-  CAPTURE(length, dim);
+  const bool has_sink = GENERATE(false, true);
+  CAPTURE(length, dim, has_sink);
   const auto query = waves(dim, 0.3);
   const auto keys = waves(length * dim, 0.17);
   const auto values = waves(length * dim, 0.11);
@@ -34,16 +35,25 @@ TEST_CASE("attend_row: softmax of the scores over the values", "[kernels]") {
       weights[t] += 0.125 * query[i] * keys[t * dim + i];
     }
   }
+  const float sink = 0.75F;
   const double largest = *std::max_element(weights.begin(), weights.end());
-  double sum = 0.0;
+  double sum = has_sink ? std::exp(sink - largest) : 0.0;
   for (double& weight : weights) {
     weight = std::exp(weight - largest);
     sum += weight;
   }
-  std::vector<float> scores(static_cast<size_t>(length));
+  std::vector<float> scores(static_cast<size_t>(length + 1));
   std::vector<float> out(static_cast<size_t>(dim));
   attend_row(
-      length, dim, 0.125F, query.data(), keys.data(), values.data(), scores.data(), out.data());
+      length,
+      dim,
+      0.125F,
+      has_sink ? &sink : nullptr,
+      query.data(),
+      keys.data(),
+      values.data(),
+      scores.data(),
+      out.data());
   for (int64_t i = 0; i < dim; ++i) {
     double expected = 0.0;
     for (int64_t t = 0; t < length; ++t) {

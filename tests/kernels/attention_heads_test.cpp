@@ -16,10 +16,13 @@ torch::Tensor turn(
     const torch::Tensor& heads, const torch::Tensor& norm, const AttentionHeadsForm& form) {
   const auto normed =
       norm.defined() ? torch::rms_norm(heads, {form.head_dim}, norm, form.norm_epsilon) : heads;
-  const auto halves = normed.chunk(2, -1);
+  const int64_t pairs = form.cos.size(1);
+  const auto left = normed.narrow(-1, 0, pairs);
+  const auto right = normed.narrow(-1, pairs, pairs);
+  const auto rest = normed.slice(-1, 2 * pairs);
   const auto cos = form.cos.to(torch::kFloat64).unsqueeze(1);
   const auto sin = form.sin.to(torch::kFloat64).unsqueeze(1);
-  return torch::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1);
+  return torch::cat({left * cos - right * sin, right * cos + left * sin, rest}, -1);
 }
 
 AttentionHeads by_operations(const torch::Tensor& projected, const AttentionHeadsForm& form) {
@@ -39,17 +42,20 @@ torch::Tensor sum_of(const AttentionHeads& heads, const std::vector<torch::Tenso
 TEST_CASE("attention_heads: one pass equals operations in float64", "[kernels]") {
   torch::manual_seed(4);
   const bool norm = GENERATE(false, true);
-  const auto [batch, length, heads, kv_heads, head_dim] = GENERATE(
-      std::make_tuple(1, 1, 1, 1, 2),
-      std::make_tuple(2, 65, 4, 2, 6),
-      std::make_tuple(3, 130, 2, 1, 32));
-  CAPTURE(norm, batch, length);
+  const auto [batch, length, heads, kv_heads, head_dim, pairs] = GENERATE(
+      std::make_tuple(1, 1, 1, 1, 2, 1),
+      std::make_tuple(2, 65, 4, 2, 6, 3),
+      std::make_tuple(2, 65, 4, 2, 6, 2),
+      std::make_tuple(2, 7, 2, 2, 4, 0),
+      std::make_tuple(3, 130, 2, 1, 32, 16),
+      std::make_tuple(3, 130, 2, 1, 32, 4));
+  CAPTURE(norm, batch, length, pairs);
   const auto leaf = [](const torch::Tensor& tensor) { return tensor.requires_grad_(); };
   const auto wide = [&](const torch::Tensor& tensor) {
     return leaf(tensor.detach().to(torch::kFloat64));
   };
   const auto projected = leaf(torch::randn({batch, length, (heads + 2 * kv_heads) * head_dim}));
-  const auto angles = torch::rand({length, head_dim / 2}) * 6;
+  const auto angles = torch::rand({length, pairs}) * 6;
   AttentionHeadsForm form{heads, kv_heads, head_dim, {}, {}, 1e-5, angles.cos(), angles.sin()};
   auto wide_form = form;
   std::vector<torch::Tensor> leaves{projected};
@@ -99,4 +105,8 @@ TEST_CASE("attention_heads: refuses what it cannot compute", "[kernels]") {
   REQUIRE_THROWS_WITH(
       attention_heads(torch::randn({1, 3, 12}, torch::kFloat64), form),
       ContainsSubstring("only float32 on the CPU"));
+  const AttentionHeadsForm wide{1, 1, 2, {}, {}, 1e-5, angles.cos(), angles.sin()};
+  REQUIRE_THROWS_WITH(
+      attention_heads(torch::randn({1, 3, 6}), wide),
+      ContainsSubstring("at most head_dim / 2 = 1"));
 }

@@ -139,7 +139,7 @@ void check_same_bits(
 }
 
 bool takes_cpu_path(const Problem& problem) {
-  return moe::expert_path(problem.input, problem.weights, problem.form) == ExpertPath::cpu;
+  return moe::expert_path(problem.input, problem.weights) == ExpertPath::cpu;
 }
 
 /// No tokens, one token, one expert, all experts, experts without tokens, more rows than a
@@ -199,18 +199,53 @@ TEST_CASE("Both expert paths compute every activation, gated or not", "[kernels]
   check_close(output_and_gradients(problem, run(problem, moe::expert_mlp_reference)), expected);
 }
 
-TEST_CASE("Biases take the reference path", "[kernels]") {
+TEST_CASE("Both expert paths compute biases", "[kernels]") {
   const bool gated = GENERATE(true, false);
-  const auto problem = make_problem({12, 2, 5, 6, 4}, {Activation::silu, gated}, /*bias=*/true);
-  CHECK_FALSE(takes_cpu_path(problem));
-  auto one = problem;
-  one.weights.up_bias = torch::Tensor();
-  CHECK_FALSE(takes_cpu_path(one));
-  one = problem;
-  one.weights.down_bias = torch::Tensor();
-  CHECK_FALSE(takes_cpu_path(one));
-  check_close(
-      output_and_gradients(problem, run(problem, moe::expert_mlp)), expected_results(problem));
+  const auto sizes = GENERATE(
+      Sizes{0, 2, 4, 8, 16},
+      Sizes{12, 2, 5, 6, 4},
+      Sizes{150, 2, 8, 24, 20, /*same_experts=*/true},
+      Sizes{300, 1, 3, 131, 70});
+  CAPTURE(gated, sizes.tokens);
+  const auto problem = make_problem(sizes, {Activation::silu, gated}, /*bias=*/true);
+  REQUIRE(takes_cpu_path(problem));
+  const auto expected = expected_results(problem);
+  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp)), expected);
+  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp_reference)), expected);
+}
+
+TEST_CASE("The cpu path takes one bias without the other", "[kernels]") {
+  const bool up_only = GENERATE(true, false);
+  CAPTURE(up_only);
+  auto problem = make_problem({40, 2, 5, 12, 9}, {}, /*bias=*/true);
+  (up_only ? problem.weights.down_bias : problem.weights.up_bias) = torch::Tensor();
+  const auto wide = problem.to(torch::kFloat64);
+  const auto& bias = up_only ? problem.weights.up_bias : problem.weights.down_bias;
+  const auto& wide_bias = up_only ? wide.weights.up_bias : wide.weights.down_bias;
+  const auto gradient = [](const Problem& of, const torch::Tensor& output, const auto& leaf) {
+    return torch::autograd::grad({output}, {leaf}, {of.output_gradient})[0];
+  };
+  REQUIRE(takes_cpu_path(problem));
+  const auto output = run(problem, moe::expert_mlp);
+  CHECK_THAT(output, AllClose(mixture(wide).detach(), kTolerance));
+  CHECK_THAT(
+      gradient(problem, output, bias),
+      AllClose(gradient(wide, mixture(wide), wide_bias), kTolerance));
+}
+
+TEST_CASE("Both expert paths limit, scale and offset", "[kernels]") {
+  const auto activation = GENERATE(Activation::silu, Activation::gelu_tanh);
+  const bool gated = GENERATE(true, false);
+  const double limit = GENERATE(0.0, 0.7);
+  const double sigmoid_scale = GENERATE(1.0, 1.702);
+  const double offset = GENERATE(0.0, 1.0);
+  CAPTURE(moe::activation_name(activation), gated, limit, sigmoid_scale, offset);
+  const ExpertForm form{activation, gated, limit, sigmoid_scale, offset};
+  const auto problem = make_problem({37, 2, 4, 20, 70}, form, /*bias=*/true);
+  REQUIRE(takes_cpu_path(problem));
+  const auto expected = expected_results(problem);
+  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp)), expected);
+  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp_reference)), expected);
 }
 
 TEST_CASE("Other types than float32, and autocast, take the reference path", "[kernels]") {
@@ -330,7 +365,7 @@ TEST_CASE("The cpu path gives the same bits for any number of threads", "[kernel
   const auto sizes = GENERATE(
       Sizes{1, 2, 4, 8, 16}, Sizes{300, 2, 5, 140, 150}, Sizes{400, 1, 3, 64, 540, true});
   CAPTURE(sizes.tokens);
-  const auto problem = make_problem(sizes);
+  const auto problem = make_problem(sizes, {}, /*bias=*/true);
   const int before = at::get_num_threads();
   at::set_num_threads(1);
   const auto expected = output_and_gradients(problem, run(problem, moe::expert_mlp));

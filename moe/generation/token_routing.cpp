@@ -1,0 +1,159 @@
+#include "moe/generation/token_routing.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "moe/kernels/cpu_softmax.h"
+
+namespace moe {
+namespace {
+
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+bool chooses_groups(const TopKRouterOptions& options) {
+  return options.selection() == RouterSelection::groups_by_max ||
+         options.selection() == RouterSelection::groups_by_top2;
+}
+
+float softplus(float x) {
+  // Beyond this, as in LibTorch, it is x.
+  constexpr float threshold = 20.0F;
+  return x > threshold ? x : std::log1p(std::exp(x));
+}
+
+void make_scores(RouterScore score, std::vector<float>& values) {
+  switch (score) {
+    case RouterScore::softmax:
+      cpu::softmax_row(static_cast<int64_t>(values.size()), values.data());
+      return;
+    case RouterScore::sigmoid:
+      for (float& value : values) {
+        value = 1.0F / (1.0F + std::exp(-value));
+      }
+      return;
+    case RouterScore::sqrt_softplus:
+      for (float& value : values) {
+        value = std::sqrt(std::max(softplus(value), std::numeric_limits<float>::min()));
+      }
+      return;
+    case RouterScore::identity:
+      return;
+  }
+}
+
+/// What experts are chosen by. Large logits have equal scores, so where each score is a
+/// function of its own logit, the logits are compared.
+void make_preference(
+    const TopKRouterOptions& options,
+    const float* logits,
+    const float* selection_bias,
+    TokenRouting& routing) {
+  const bool each_by_itself =
+      options.score() == RouterScore::sigmoid || options.score() == RouterScore::sqrt_softplus;
+  auto& preference = routing.preference;
+  if (selection_bias == nullptr && each_by_itself && !chooses_groups(options)) {
+    preference.assign(logits, logits + options.num_experts());
+    return;
+  }
+  preference = routing.scores;
+  for (size_t i = 0; i < preference.size() && selection_bias != nullptr; ++i) {
+    preference[i] += selection_bias[i];
+  }
+}
+
+/// The best of `values`, which is not the best any more.
+int64_t take_best(std::vector<float>& values) {
+  const auto best = std::max_element(values.begin(), values.end());
+  *best = kNever;
+  return best - values.begin();
+}
+
+float rank_of_group(RouterSelection selection, const float* first, const float* end) {
+  const float* const best = std::max_element(first, end);
+  if (selection == RouterSelection::groups_by_max) {
+    return *best;
+  }
+  float second = kNever;
+  for (const float* value = first; value != end; ++value) {
+    second = value == best ? second : std::max(second, *value);
+  }
+  return *best + second;
+}
+
+void leave_best_groups(const TopKRouterOptions& options, TokenRouting& routing) {
+  auto& preference = routing.preference;
+  const int64_t size = options.num_experts() / options.num_groups();
+  auto& ranks = routing.group_rank;
+  ranks.clear();
+  for (int64_t group = 0; group < options.num_groups(); ++group) {
+    const float* const first = preference.data() + group * size;
+    ranks.push_back(rank_of_group(options.selection(), first, first + size));
+  }
+  for (int64_t kept = 0; kept < options.groups_kept(); ++kept) {
+    take_best(ranks);
+  }
+  for (int64_t group = 0; group < options.num_groups(); ++group) {
+    if (ranks[static_cast<size_t>(group)] != kNever) {
+      std::fill_n(preference.begin() + group * size, size, kNever);
+    }
+  }
+}
+
+/// The weights before they are scaled: scores, or the softmax of the chosen experts' logits.
+void weigh(const TopKRouterOptions& options, const float* logits, TokenRouting& routing) {
+  auto& chosen = routing.chosen;
+  float sum = 0.0F;
+  if (options.weighting() == RouterWeighting::softmax) {
+    // In the order of the choice, which need not be that of the logits.
+    float largest = kNever;
+    for (const auto& [expert, weight] : chosen) {
+      largest = std::max(largest, logits[expert]);
+    }
+    for (auto& [expert, weight] : chosen) {
+      weight = std::exp(logits[expert] - largest);
+      sum += weight;
+    }
+  } else {
+    for (auto& [expert, weight] : chosen) {
+      weight = routing.scores[static_cast<size_t>(expert)];
+      sum += weight;
+    }
+    sum = options.normalize_weights()
+              ? std::max(sum, static_cast<float>(options.normalize_minimum()))
+              : 1.0F;
+  }
+  for (auto& [expert, weight] : chosen) {
+    weight *= static_cast<float>(options.routed_scaling_factor()) / sum;
+  }
+}
+
+} // namespace
+
+void route_token(
+    const TopKRouterOptions& options,
+    const float* logits,
+    const float* selection_bias,
+    TokenRouting& routing) {
+  routing.scores.assign(logits, logits + options.num_experts());
+  make_scores(options.score(), routing.scores);
+  make_preference(options, logits, selection_bias, routing);
+  if (chooses_groups(options)) {
+    leave_best_groups(options, routing);
+  }
+  routing.chosen.clear();
+  for (int64_t k = 0; k < options.experts_per_token(); ++k) {
+    routing.chosen.push_back({take_best(routing.preference), 0.0F});
+  }
+  weigh(options, logits, routing);
+}
+
+bool can_route_token(const TopKRouterOptions& options) {
+  return options.gate() == RouterGate::linear && options.logit_cap() == 0.0 &&
+         options.noise() == RouterNoise::none && options.normalize_power() == 1.0 &&
+         (options.selection() == RouterSelection::top_k || chooses_groups(options)) &&
+         (options.weighting() == RouterWeighting::scores ||
+          options.weighting() == RouterWeighting::softmax);
+}
+
+} // namespace moe
