@@ -63,9 +63,14 @@ TrainingRun::TrainingRun(
       threads_(use_threads(options.threads)) {
   validate(options_);
   find_device(options_.device);
-  if (resume_run) {
+  // A run that ended before its first checkpoint goes on at its beginning.
+  const bool is_begun = folder_.last().has_value() || !folder_.steps().empty();
+  if (resume_run && is_begun) {
     resume();
   } else {
+    if (resume_run) {
+      callbacks_.log("no checkpoint yet: training from the beginning");
+    }
     start(model);
   }
   write_file_atomically(folder_.config(), config_text_);

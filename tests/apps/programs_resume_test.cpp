@@ -161,6 +161,22 @@ TEST_CASE("A run that was killed goes on from its last checkpoint", "[programs]"
   CHECK(temporaries_in(killed).empty());
 }
 
+TEST_CASE("A run that was killed before its first checkpoint begins again", "[programs]") {
+  const TemporaryFolder folder;
+  const auto whole = folder.path() / "whole";
+  const auto killed = folder.path() / "killed";
+  const Arguments changes = {"--steps=40", "--checkpoint-every=0", "--eval-every=7"};
+  train(whole, changes);
+  RunningProgram program(command("moe-train", training_flags(killed, changes)));
+  wait_for_steps(program, killed, 3);
+  program.send(SIGKILL);
+  CHECK(program.wait().signal == SIGKILL);
+  REQUIRE(last_step(killed) == -1);
+  const auto result = resume(killed);
+  CHECK_THAT(result.err, ContainsSubstring("no checkpoint yet: training from the beginning"));
+  check_same_run(killed, whole);
+}
+
 TEST_CASE("What a killed save leaves behind is removed at the next start", "[programs]") {
   const TemporaryFolder folder;
   const auto out = folder.path() / "run";
