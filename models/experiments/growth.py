@@ -9,11 +9,11 @@ from laboratory import DOMAINS, arguments, spread, table
 
 NEW = "ja"
 OLD = [domain for domain in DOMAINS if domain != NEW]
-BASE = {"domains": OLD, "steps": 300}
+BASE = {"domains": OLD, "steps": 1000}
 # Share of each old domain in a batch where the new one has 1.
 REPLAY = {"alone": 0.0, "old text 1 : 20 each": 0.05}
 # As many batches of the new domain in both.
-STEPS = {"alone": 200, "old text 1 : 20 each": 250}
+STEPS = {"alone": 400, "old text 1 : 20 each": 500}
 
 
 def grow(lab, base, seed):
@@ -41,8 +41,8 @@ def train_new(lab, grown, kind, seed):
         "mix": [f"{name}={1 if name == NEW else replay}" for name in domains],
         "steps": STEPS[kind],
         "lr": 2e-3,
-        "warmup_steps": 20,
-        "batch_size": 16,
+        "warmup_steps": 50,
+        "batch_size": 8,
         "sequence_length": 128,
         "eval_tokens": 49152,
         "checkpoint_every": 0,

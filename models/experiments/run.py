@@ -17,8 +17,10 @@ EXPERIMENTS = [
     "number_of_experts",
     "granularity",
     "balance",
-    "other_data",
+    "repair",
     "growth",
+    "upcycling",
+    "other_data",
 ]
 
 
