@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <sstream>
 
 #include "moe/error.h"
 
@@ -29,6 +28,20 @@ constexpr double kLayerSteps = 4.0;
 /// Of quiet steps: minus the logarithm of the chance that an expert, active as often as it
 /// usually is, has that many.
 constexpr double kSurprise = 20.0;
+/// Steps from which on an expert that is not alive is away, and up to which it says how long
+/// experts are: one that stays away for good says nothing of those that come back.
+constexpr int64_t kAwayBegin = 8;
+constexpr int64_t kAwayEnd = 96;
+/// Taken as seen before the first step, so that a few returns are not yet a rule.
+constexpr double kAwayBefore = 150.0;
+constexpr double kReturnsBefore = 1.0;
+/// Steps of memory for returns.
+constexpr double kReturnSteps = 200.0;
+/// Experts that are away for no more steps on average come back by themselves; without a
+/// balancing loss it takes them longer.
+constexpr double kSoon = 40.0;
+/// How many times as long as on average one of them may be away.
+constexpr double kOverdue = 4.0;
 /// Nobody is active for sure.
 constexpr double kMostActive = 0.999;
 /// Load of the experts outside of the K fullest, as a share of what they had at an even load.
@@ -46,107 +59,7 @@ void add_expert(Collapse& collapse, int64_t expert, int64_t since) {
   collapse.experts.push_back(expert);
 }
 
-// `3`, `3 and 5`, `0-3, 7 and 9-12`.
-std::string list_of(const std::vector<int64_t>& numbers) {
-  std::vector<std::string> parts;
-  for (size_t i = 0; i < numbers.size();) {
-    size_t last = i;
-    while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) {
-      ++last;
-    }
-    // Two in a row are two.
-    last = last == i + 1 ? i : last;
-    parts.push_back(
-        std::to_string(numbers[i]) + (last > i ? "-" + std::to_string(numbers[last]) : ""));
-    i = last + 1;
-  }
-  std::string text;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    text += (i == 0 ? "" : i + 1 == parts.size() ? " and " : ", ") + parts[i];
-  }
-  return text;
-}
-
-std::string experts_of(const Collapse& collapse) {
-  return (collapse.experts.size() == 1 ? "expert " : "experts ") + list_of(collapse.experts);
-}
-
 } // namespace
-
-std::string to_string(CollapseKind kind) {
-  switch (kind) {
-    case CollapseKind::dead_experts:
-      return "dead_experts";
-    case CollapseKind::few_experts:
-      return "few_experts";
-    case CollapseKind::saturated_router:
-      return "saturated_router";
-  }
-  fail("there is no such kind of collapse");
-}
-
-CollapseKind collapse_kind(const std::string& name) {
-  for (const auto kind :
-       {CollapseKind::dead_experts,
-        CollapseKind::few_experts,
-        CollapseKind::saturated_router}) {
-    if (to_string(kind) == name) {
-      return kind;
-    }
-  }
-  fail("collapse: there is no kind '", name, "'");
-}
-
-std::string summary(const Collapse& collapse) {
-  const auto count = collapse.experts.size();
-  const std::string verb = count == 1 ? "gets" : "get";
-  std::ostringstream text;
-  text << "layer " << collapse.layer << ": ";
-  switch (collapse.kind) {
-    case CollapseKind::dead_experts:
-      text << experts_of(collapse) << " (" << count << " of " << collapse.num_experts << ") "
-           << verb << " less than 1 % of the mean load";
-      break;
-    case CollapseKind::few_experts:
-      text << experts_of(collapse) << " of " << collapse.num_experts << " " << verb
-           << " nearly all tokens";
-      break;
-    case CollapseKind::saturated_router:
-      text << "the router puts more than 99 % of its confidence into one expert per token";
-      break;
-  }
-  text << " since step " << collapse.since_step;
-  return text.str();
-}
-
-std::string describe(const Collapse& collapse) {
-  const std::string advice =
-      collapse.kind == CollapseKind::saturated_router
-          ? "it hardly learns any more; a higher --router-z-weight or a lower "
-            "--router-lr-ratio "
-            "prevents it"
-          : "what they could hold is lost; --resume with --on-collapse rebalance revives them, "
-            "a higher --load-balancing-weight or a lower --router-lr-ratio prevents it";
-  return summary(collapse) + ": " + advice;
-}
-
-std::string describe_recovery(const Collapse& collapse) {
-  std::ostringstream text;
-  text << "layer " << collapse.layer << ": ";
-  switch (collapse.kind) {
-    case CollapseKind::dead_experts:
-      text << experts_of(collapse) << (collapse.experts.size() == 1 ? " has" : " have")
-           << " a load again";
-      break;
-    case CollapseKind::few_experts:
-      text << "all experts have a load again";
-      break;
-    case CollapseKind::saturated_router:
-      text << "the router is no longer saturated";
-      break;
-  }
-  return text.str();
-}
 
 CollapseMonitor::CollapseMonitor(int64_t experts_per_token)
     : experts_per_token_(experts_per_token) {}
@@ -165,19 +78,52 @@ CollapseNews CollapseMonitor::update(int64_t step, const std::vector<LayerRoutin
       layer.experts.resize(count);
       layer.load.assign(count, 1.0 / static_cast<double>(count));
     }
-    const double even = static_cast<double>(routing.rows) / static_cast<double>(count);
-    const double usually_active = usual_activity(layer);
-    const auto all_rows = static_cast<double>(routing.rows);
-    for (size_t i = 0; i < count; ++i) {
-      // Whole rows, so that rounded shares from a file give the same state.
-      const double rows = std::round(routing.load[i] * all_rows);
-      update_expert(step, rows, even, usually_active, layer.experts[i]);
-      approach(layer.load[i], rows / all_rows, kLayerSteps);
-    }
+    // Whole rows, so that rounded shares from a file give the same state.
+    std::vector<double> rows(count);
+    std::transform(routing.load.begin(), routing.load.end(), rows.begin(), [&](double share) {
+      return std::round(share * static_cast<double>(routing.rows));
+    });
+    update_layer(step, rows, static_cast<double>(routing.rows), layer);
     report_experts(routing.layer, layer, news);
     update_conditions(step, routing, layer, news);
   }
   return news;
+}
+
+void CollapseMonitor::update_layer(
+    int64_t step, const std::vector<double>& rows, double all_rows, Layer& layer) {
+  const double even = all_rows / static_cast<double>(rows.size());
+  const double usually_active = usual_activity(layer);
+  layer.away_steps -= layer.away_steps / kReturnSteps;
+  layer.returns -= layer.returns / kReturnSteps;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    update_returns(rows[i] / even, layer.experts[i], layer);
+    approach(layer.load[i], rows[i] / all_rows, kLayerSteps);
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    Expert& expert = layer.experts[i];
+    update_expert(step, rows[i], even, expert);
+    if (expert.dead_steps == 0 && expert.quiet.steps >= kSteps && expert.quiet.even >= kRows &&
+        is_surprising(expert, usually_active) && is_overdue(layer, expert)) {
+      expert.dead_steps = 1;
+    }
+  }
+}
+
+void CollapseMonitor::update_returns(double load, Expert& expert, Layer& layer) {
+  approach(expert.recent, std::min(load, kMostRecent), kRecentSteps);
+  const bool is_back = expert.recent >= kAlive;
+  if (expert.away_steps >= kAwayBegin && expert.away_steps < kAwayEnd) {
+    layer.away_steps += 1.0;
+    layer.returns += is_back ? 1.0 : 0.0;
+  }
+  expert.away_steps = is_back ? 0 : expert.away_steps + 1;
+}
+
+bool CollapseMonitor::is_overdue(const Layer& layer, const Expert& expert) {
+  const double usual = (layer.away_steps + kAwayBefore) / (layer.returns + kReturnsBefore);
+  const auto steps = static_cast<double>(expert.away_steps - kAwayBegin);
+  return usual > kSoon || steps > kOverdue * usual;
 }
 
 double CollapseMonitor::usual_activity(const Layer& layer) {
@@ -206,11 +152,9 @@ bool CollapseMonitor::is_surprising(const Expert& expert, double usually_active)
          kSurprise;
 }
 
-void CollapseMonitor::update_expert(
-    int64_t step, double rows, double even, double usually_active, Expert& expert) {
+void CollapseMonitor::update_expert(int64_t step, double rows, double even, Expert& expert) {
   const double load = rows / even;
   const bool is_active = load >= kQuiet;
-  approach(expert.recent, std::min(load, kMostRecent), kRecentSteps);
   if (expert.dead_steps > 0) {
     ++expert.dead_steps;
     if (!expert.is_reported && load >= kMostRecent) {
@@ -233,9 +177,6 @@ void CollapseMonitor::update_expert(
     return;
   }
   expert.quiet = quiet;
-  if (quiet.steps >= kSteps && quiet.even >= kRows && is_surprising(expert, usually_active)) {
-    expert.dead_steps = 1;
-  }
 }
 
 void CollapseMonitor::report_experts(int64_t number, Layer& layer, CollapseNews& news) {

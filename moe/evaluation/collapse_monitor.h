@@ -2,47 +2,12 @@
 
 #include <cstdint>
 #include <map>
-#include <string>
 #include <vector>
 
+#include "moe/evaluation/routing_collapse.h"
 #include "moe/evaluation/routing_statistics.h"
 
 namespace moe {
-
-/// What can go wrong with the routing of a layer.
-enum class CollapseKind {
-  dead_experts, ///< some experts get less than 1 % of the mean load
-  few_experts,  ///< K experts get nearly everything: the others less than 10 % of their share
-  saturated_router, ///< the router puts all its confidence into one expert and learns no more
-};
-
-/// `dead_experts`, ...
-std::string to_string(CollapseKind kind);
-
-/// The kind of this name; throws `Error` for another.
-CollapseKind collapse_kind(const std::string& name);
-
-/// A collapse of the routing in one layer.
-struct Collapse {
-  CollapseKind kind = CollapseKind::dead_experts;
-  int64_t layer = 0;
-  int64_t num_experts = 0; ///< E
-  /// In rising order: the dead ones, or the few that get nearly everything.
-  std::vector<int64_t> experts;
-  /// The first step of which this holds.
-  int64_t since_step = 0;
-
-  bool operator==(const Collapse&) const = default;
-};
-
-/// In words: which layer, which experts, and since when; one line without a period.
-std::string summary(const Collapse& collapse);
-
-/// The summary and what to do.
-std::string describe(const Collapse& collapse);
-
-/// In words that it is over.
-std::string describe_recovery(const Collapse& collapse);
 
 /// What `CollapseMonitor::update` found.
 struct CollapseNews {
@@ -57,6 +22,8 @@ struct CollapseNews {
 ///   more, it got less than 1 % of that, the fullest step left out. An expert that is often
 ///   without load, such as one for a rare domain, must be so for longer than is to be expected
 ///   of it. Experts of a layer that die within 16 steps are reported together.
+/// - Where experts come back by themselves, as a balancing loss makes them do while loads have
+///   not settled, one is dead only after it has been away for four times as long as they are.
 /// - An expert is alive again when its load, averaged over about 8 steps, is 10 % of the mean.
 /// - The other two kinds must hold for 32 steps of an average over about 4 steps.
 ///
@@ -92,9 +59,10 @@ class CollapseMonitor {
     double even = 0.0;    ///< rows that an even load were in them
   };
   struct Expert {
-    double steps = 0.0;    ///< that `activity` is of
-    double activity = 0.0; ///< share of the steps before the quiet ones with a load
-    double recent = 0.5;   ///< average of the last loads, none of which counts for more
+    double steps = 0.0;     ///< that `activity` is of
+    double activity = 0.0;  ///< share of the steps before the quiet ones with a load
+    double recent = 0.5;    ///< average of the last loads, none of which counts for more
+    int64_t away_steps = 0; ///< up to now, in which that was low
     Quiet quiet;
     int64_t dead_steps = 0;   ///< since it was found dead; 0 for alive
     bool is_reported = false; ///< as dead
@@ -107,6 +75,8 @@ class CollapseMonitor {
   };
   struct Layer {
     std::vector<Expert> experts;
+    double away_steps = 0.0;  ///< recent ones of experts that had been away for a while
+    double returns = 0.0;     ///< of them, in these steps
     std::vector<double> load; ///< average of the last steps
     double confidence = 0.0;  ///< average of the last steps
     Condition few;
@@ -119,9 +89,16 @@ class CollapseMonitor {
   static void remember(Expert& expert, double active, double steps);
   /// Whether the quiet steps are more than to be expected.
   static bool is_surprising(const Expert& expert, double usually_active);
-  /// `even` are the rows of an even load.
-  static void update_expert(
-      int64_t step, double rows, double even, double usually_active, Expert& expert);
+  /// Whether the layer's experts do not come back by themselves, or this one does not as they
+  /// do.
+  static bool is_overdue(const Layer& layer, const Expert& expert);
+  /// Takes in the rows of each expert.
+  static void update_layer(
+      int64_t step, const std::vector<double>& rows, double all_rows, Layer& layer);
+  /// Takes in the load of one expert: whether it is alive, and who comes back.
+  static void update_returns(double load, Expert& expert, Layer& layer);
+  /// Takes in the rows of one expert; `even` are those of an even load.
+  static void update_expert(int64_t step, double rows, double even, Expert& expert);
   static void report_experts(int64_t number, Layer& layer, CollapseNews& news);
   static void update_condition(
       const Collapse& now, bool begins, bool ends, Condition& condition, CollapseNews& news);

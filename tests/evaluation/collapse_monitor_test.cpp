@@ -1,5 +1,6 @@
 #include "moe/evaluation/collapse_monitor.h"
 
+#include <algorithm>
 #include <random>
 
 #include "moe/error.h"
@@ -33,6 +34,35 @@ class Source {
 struct Event {
   int64_t step = 0;
   Collapse collapse;
+};
+
+/// Experts that are without load now and then, for some steps each time.
+class Wanderers {
+ public:
+  Wanderers(int64_t fewest, int64_t most) : fewest_(fewest), most_(most) {
+    std::generate(turn_.begin(), turn_.end(), [&] { return between(1, 60); });
+  }
+
+  std::vector<double> odds(int64_t step) {
+    for (size_t i = 0; i < turn_.size(); ++i) {
+      if (step == turn_[i]) {
+        odds_[i] = 1.0 - odds_[i];
+        turn_[i] = step + between(fewest_, most_);
+      }
+    }
+    return odds_;
+  }
+
+ private:
+  int64_t between(int64_t first, int64_t last) {
+    return first + static_cast<int64_t>(random_() % static_cast<uint64_t>(last - first + 1));
+  }
+
+  int64_t fewest_;
+  int64_t most_;
+  std::mt19937_64 random_;
+  std::vector<double> odds_ = std::vector<double>(16, 1.0);
+  std::vector<int64_t> turn_ = std::vector<int64_t>(16);
 };
 
 /// What the monitor says over `steps` steps with the odds of each.
@@ -112,6 +142,38 @@ TEST_CASE("CollapseMonitor: healthy layers raise no alarm", "[evaluation]") {
               2)
               .empty());
     CHECK(events(200, 64, [](int64_t) { return std::vector<double>{1}; }).empty());
+  }
+}
+
+TEST_CASE("CollapseMonitor: experts that come back soon are waited for", "[evaluation]") {
+  Wanderers wanderers(20, 45);
+  const std::vector<size_t> dying = {3, 5, 8, 11, 12, 14};
+  const auto found = events(1500, 2048, [&](int64_t step) {
+    auto odds = wanderers.odds(step);
+    for (const size_t expert : dying) {
+      odds[expert] = step < 500 ? odds[expert] : 0.0;
+    }
+    return odds;
+  });
+  // Those that do not come back are found, and then the others are waited for as before.
+  std::vector<size_t> dead;
+  for (const auto& event : found) {
+    dead.insert(dead.end(), event.collapse.experts.begin(), event.collapse.experts.end());
+    // Others are away for 16 steps more than 16 on average, 30 with those that are dying; four
+    // times as many are due, and 16 to gather.
+    CHECK(event.step > event.collapse.since_step + 16 + 4 * 14);
+    CHECK(event.step < event.collapse.since_step + 32 + 4 * 30);
+  }
+  std::sort(dead.begin(), dead.end());
+  CHECK(dead == dying);
+}
+
+TEST_CASE("CollapseMonitor: experts that come back late are not waited for", "[evaluation]") {
+  Wanderers wanderers(70, 110);
+  const auto found = events(600, 2048, [&](int64_t step) { return wanderers.odds(step); });
+  CHECK(found.size() > 10);
+  for (const auto& event : found) {
+    CHECK(event.step <= event.collapse.since_step + 50);
   }
 }
 
