@@ -17,8 +17,11 @@ std::string list_of(const std::vector<int64_t>& numbers) {
     }
     // Two in a row are two.
     last = last == i + 1 ? i : last;
-    parts.push_back(
-        std::to_string(numbers[i]) + (last > i ? "-" + std::to_string(numbers[last]) : ""));
+    parts.push_back(std::to_string(numbers[i]));
+    if (last > i) {
+      parts.back() += '-';
+      parts.back() += std::to_string(numbers[last]);
+    }
     i = last + 1;
   }
   std::string text;
