@@ -9,6 +9,7 @@
 #include "moe/editing/collapse.h"
 #include "moe/editing/grow.h"
 #include "moe/editing/merge.h"
+#include "moe/editing/merge_adapter.h"
 #include "moe/editing/prune.h"
 #include "moe/editing/upcycle.h"
 
@@ -202,6 +203,22 @@ int merge_program(int argc, char** argv) {
   return finish_edit(arguments, merge(sources, options, texts), *sources.front(), status);
 }
 
+int lora_program(int argc, char** argv) {
+  EditArguments arguments;
+  std::string adapter;
+  auto line = make_line("lora", "Merges a LoRA adapter in PEFT's layout into a model.");
+  line.add_positional("in", arguments.in, "A run, or a Hugging Face folder.");
+  line.add_positional(
+      "adapter", adapter, "A folder with adapter_config.json and adapter_model.safetensors.");
+  line.add_positional("out", arguments.out, "The folder to write.");
+  add_common_flags(line, arguments);
+  line.set_footer("Example:\n  moe-edit lora runs/demo runs/lora/last/adapter merged");
+  parse_edit(line, arguments, argc, argv);
+  StatusLine status;
+  const auto model = open_model(arguments.in, status);
+  return finish_edit(arguments, merge_adapter(*model, adapter), *model, status);
+}
+
 struct Operation {
   std::string name;
   std::string description;
@@ -214,7 +231,8 @@ const std::vector<Operation>& operations() {
       {"upcycle", "make a mixture of experts of a dense model", upcycle_program},
       {"prune", "remove the experts that matter least to a text", prune_program},
       {"collapse", "make a dense model of a mixture", collapse_program},
-      {"merge", "make one mixture of several specialists", merge_program}};
+      {"merge", "make one mixture of several specialists", merge_program},
+      {"lora", "merge a LoRA adapter of PEFT into its model", lora_program}};
   return all;
 }
 
@@ -243,7 +261,7 @@ int edit(int argc, char** argv) {
   }
   throw UsageError(
       (first.empty() ? "no operation is given" : "there is no operation '" + first + "'") +
-      "; grow, upcycle, prune, collapse or merge; see --help");
+      "; grow, upcycle, prune, collapse, merge or lora; see --help");
 }
 
 } // namespace

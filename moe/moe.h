@@ -12,6 +12,7 @@
 #include "moe/editing/collapse.h"
 #include "moe/editing/grow.h"
 #include "moe/editing/merge.h"
+#include "moe/editing/merge_adapter.h"
 #include "moe/editing/prune.h"
 #include "moe/editing/upcycle.h"
 #include "moe/evaluation/collapse_monitor.h"

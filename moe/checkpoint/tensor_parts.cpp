@@ -112,6 +112,20 @@ std::vector<TensorSource> part_sources(
   return sources;
 }
 
+void add_part(
+    const TensorParts& parts,
+    size_t part,
+    const torch::Tensor& stored,
+    const torch::Tensor& ours) {
+  const torch::NoGradGuard no_grad;
+  for_common_elements(
+      parts.at(part),
+      running_offsets(parts)[part],
+      stored,
+      ours,
+      [](const auto& from, auto to) { to.add_(from); });
+}
+
 void copy_parts(const ModelFiles& files, const TensorParts& parts, const torch::Tensor& ours) {
   const torch::NoGradGuard no_grad;
   const auto offsets = running_offsets(parts);

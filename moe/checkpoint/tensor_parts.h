@@ -21,6 +21,14 @@ std::vector<TensorSource> part_sources(
     const std::function<torch::Tensor()>& ours,
     torch::ScalarType type);
 
+/// Adds what has the shape of a stored tensor to the elements of ours that it holds. Both are
+/// contiguous.
+void add_part(
+    const TensorParts& parts,
+    size_t part,
+    const torch::Tensor& stored,
+    const torch::Tensor& ours);
+
 /// Puts a tensor of ours together from its parts in the weight files, converted to its type.
 /// 4-bit blocks and FP8 are expanded, one part at a time.
 void copy_parts(const ModelFiles& files, const TensorParts& parts, const torch::Tensor& ours);

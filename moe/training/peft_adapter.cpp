@@ -106,6 +106,7 @@ std::string config_text(
   const auto rank = adapters.rank();
   nlohmann::ordered_json config;
   config["peft_type"] = "LORA";
+  config["peft_version"] = "0.19.0"; // the first that changes stacks [E, out, in] by B · A
   config["task_type"] = "CAUSAL_LM";
   config["base_model_name_or_path"] = base_model;
   config["r"] = rank;

@@ -147,6 +147,40 @@ TEST_CASE("moe-edit upcycles, prunes, collapses and merges", "[programs]") {
   CHECK(inspect(path("merged"))["options"]["num_experts"] == 2);
 }
 
+TEST_CASE("moe-edit lora merges what moe-train --lora-rank learned", "[programs]") {
+  const TemporaryFolder folder;
+  train(folder.path() / "run");
+  const auto model = (folder.path() / "run").string();
+  const auto tuned = folder.path() / "tuned";
+  const auto result =
+      run("moe-train",
+          {"--out=" + tuned.string(),
+           "--from=" + model,
+           "--lora-rank=2",
+           "--lr=0.1",
+           "--data",
+           text_source("de"),
+           "--steps=6",
+           "--batch-size=2",
+           "--sequence-length=32",
+           "--threads=1"});
+  REQUIRE(result.exit_code == 0);
+  const auto merged = (folder.path() / "merged").string();
+  const auto adapter = (tuned / "last" / "adapter").string();
+  CHECK_THAT(
+      edit({"lora", model, adapter, merged, "--evaluate", text_source("de")}).err,
+      ContainsSubstring("merged 4 adapted matrices or stacks"));
+  const auto loss = [&](const std::string& path) {
+    const auto evaluated =
+        run("moe-evaluate", {path, "--data", text_source("de"), "--json", "--threads=1"});
+    REQUIRE(evaluated.exit_code == 0);
+    return json::parse(evaluated.out)["loss"].get<double>();
+  };
+  const double last = loss((tuned / "last").string());
+  CHECK_THAT(loss(merged), WithinAbs(last, 1e-5));
+  CHECK(std::abs(loss(model) - last) > 1e-3);
+}
+
 TEST_CASE("moe-edit: mistakes are named", "[programs]") {
   const TemporaryFolder folder;
   train(folder.path() / "run");
@@ -168,6 +202,8 @@ TEST_CASE("moe-edit: mistakes are named", "[programs]") {
   says({"prune", model, out, "--experts", "3"}, 2, "--data: no text is given");
   says({"collapse", model, out, "--weights", "1,2"}, 1, "weights: 2 numbers for 4 experts");
   says({"merge", out, "--model", model}, 2, "--model: at least two");
+  says({"lora", model, out}, 2, "out is required");
+  says({"lora", model, model, out}, 1, "adapter_config.json");
   says(
       {"merge", out, "--model", model, "--model", model, "--data", text_source("en")},
       2,
