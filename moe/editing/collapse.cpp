@@ -100,11 +100,19 @@ Shares shares_of(
   return shares;
 }
 
+/// Expert e times its share. A stack is float64 one expert at a time, as the whole would be the
+/// largest thing in memory.
+torch::Tensor weighted(const torch::Tensor& stack, const torch::Tensor& shares, int64_t e) {
+  return stack[e].to(torch::kFloat64) * shares[e];
+}
+
 /// Sum over experts of share times tensor; [E, ...] -> [...].
 torch::Tensor weighted_sum(const torch::Tensor& stack, const torch::Tensor& shares) {
-  auto sizes = std::vector<int64_t>(static_cast<size_t>(stack.dim()), 1);
-  sizes[0] = shares.numel();
-  return (stack.to(torch::kFloat64) * shares.view(sizes)).sum(0);
+  auto sum = weighted(stack, shares, 0);
+  for (int64_t expert = 1; expert < stack.size(0); ++expert) {
+    sum += weighted(stack, shares, expert);
+  }
+  return sum;
 }
 
 /// The hidden units of all experts one after the other: [E, m · F, ...] -> [m, E · F, ...] for
@@ -134,8 +142,11 @@ torch::Tensor merge_experts(
   if (!concatenate) {
     return weighted_sum(stack, shares);
   }
-  const auto scaled = stack.to(torch::kFloat64) * shares.view({-1, 1, 1}); // [E, D, F]
-  return scaled.permute({1, 0, 2}).flatten(1, 2);
+  auto joined = torch::empty({stack.size(1), stack.size(0), stack.size(2)}, stack.options());
+  for (int64_t expert = 0; expert < stack.size(0); ++expert) {
+    joined.select(1, expert).copy_(weighted(stack, shares, expert)); // [D, F]
+  }
+  return joined.flatten(1, 2);
 }
 
 /// Puts the hidden units of two networks side by side.
@@ -232,18 +243,17 @@ EditedModel collapse(
     const std::string moe = tensor.name.substr(0, place) + ".moe.";
     const auto& stack = old.at(moe + kind);
     const auto shared = old.find(moe + "shared_expert." + kind);
-    const auto share = shares.at(layer);
+    const double factor = kind.starts_with("down_") ? model.moe_output_multiplier : 1.0;
+    const auto share = shares.at(layer) * factor;
     const auto make_shared_part =
         shared == old.end() ? std::function<torch::Tensor()>() : shared->second.make;
-    const double factor = kind.starts_with("down_") ? model.moe_output_multiplier : 1.0;
     const auto make = [=, make_stack = stack.make, type = stack.type] {
-      auto network =
-          merge_experts(kind, make_stack(), share, concatenate, matrices).to(torch::kFloat64);
+      auto network = merge_experts(kind, make_stack(), share, concatenate, matrices);
       if (make_shared_part) {
-        network =
-            join_networks(kind, network, make_shared_part().to(torch::kFloat64), matrices);
+        const auto part = make_shared_part().to(torch::kFloat64) * factor;
+        network = join_networks(kind, network, part.to(network.scalar_type()), matrices);
       }
-      return widened(kind, network * factor, width, matrices).to(type);
+      return widened(kind, network, width, matrices).to(type);
     };
     result.tensors[tensor.name] = {tensor.shape, stack.type, make};
   }

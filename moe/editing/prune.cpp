@@ -12,6 +12,9 @@ namespace {
 
 using Kept = std::map<int64_t, torch::Tensor>; // by layer: indices [N], ascending
 
+/// Tokens of which an expert's hidden units are in memory together.
+constexpr int64_t kRowsAtATime = 1024;
+
 int64_t count_to_keep(const PruneOptions& options, const DecoderOptions& model, int64_t layer) {
   const int64_t experts = layer_experts(model, layer);
   const int64_t keep =
@@ -44,8 +47,14 @@ double summed_activation(
   const auto tokens = pairs.select(1, 0);
   const auto weights = routing.weights.index({tokens, pairs.select(1, 1)}); // [N]
   auto network = block->expert(expert);
-  const auto norms = network(inputs.index_select(0, tokens)).norm(2, /*dim=*/-1);
-  return (weights * norms).sum().item<double>();
+  const auto token_parts = tokens.split(kRowsAtATime);
+  const auto weight_parts = weights.split(kRowsAtATime);
+  double sum = 0.0;
+  for (size_t i = 0; i < token_parts.size(); ++i) {
+    const auto norms = network(inputs.index_select(0, token_parts[i])).norm(2, /*dim=*/-1);
+    sum += (weight_parts[i] * norms).sum().item<double>();
+  }
+  return sum;
 }
 
 /// [E]: how much each expert matters to all texts.

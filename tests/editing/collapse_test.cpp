@@ -78,6 +78,18 @@ TEST_CASE("collapse weighs experts as it is told", "[editing]") {
   CHECK(network->down_proj.slice(1, 12).abs().max().item<double>() == 0.0);
 }
 
+TEST_CASE("collapse repeats itself byte for byte", "[editing]") {
+  const std::string method = GENERATE("average", "concatenate");
+  const TemporaryFolder folder;
+  const auto source = save(folder.path() / "mixture", random_model(tiny_decoder()));
+  for (const auto* name : {"a", "b"}) {
+    const auto edited = collapse(source, {.method = method}, {text_between("text", 0, 23)});
+    save_edited_model(folder.path() / name, edited, source);
+  }
+  const bool same = folder.read("a/model.safetensors") == folder.read("b/model.safetensors");
+  CHECK(same);
+}
+
 TEST_CASE("collapse refuses what a dense network cannot be", "[editing]") {
   const TemporaryFolder folder;
   int count = 0;

@@ -81,6 +81,26 @@ TEST_CASE("merge lets texts choose the experts of their model", "[editing]") {
   }
 }
 
+TEST_CASE("merge repeats itself byte for byte, another seed does not", "[editing]") {
+  const TemporaryFolder folder;
+  const auto a = specialist(folder, dense_specialist(), 1);
+  const auto b = specialist(folder, dense_specialist(), 2);
+  const auto write = [&](const std::string& name, int64_t seed, bool with_texts) {
+    const auto texts =
+        with_texts ? std::vector<TextSample>{text_between("a", 0, 5), text_between("b", 12, 17)}
+                   : std::vector<TextSample>{};
+    save_edited_model(folder.path() / name, merge({a, b}, {.seed = seed}, texts), *a);
+    return folder.read(name + "/model.safetensors");
+  };
+  const bool same_by_texts = write("texts", 7, true) == write("texts again", 7, true);
+  const auto first = write("first", 7, false);
+  const bool same = write("again", 7, false) == first;
+  const bool other_seed_is_same = write("other", 8, false) == first;
+  CHECK(same_by_texts);
+  CHECK(same);
+  CHECK_FALSE(other_seed_is_same);
+}
+
 TEST_CASE("merge refuses models that do not fit together", "[editing]") {
   const TemporaryFolder folder;
   const auto a = specialist(folder, dense_specialist(), 1);

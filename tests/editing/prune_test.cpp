@@ -122,6 +122,18 @@ TEST_CASE("prune keeps an architecture where it can and says where not", "[editi
   CHECK(written.options().layer_num_experts == std::vector<int64_t>{2, 4});
 }
 
+TEST_CASE("prune repeats itself byte for byte", "[editing]") {
+  const std::string by = GENERATE("activation", "load");
+  const TemporaryFolder folder;
+  const auto source = save(folder.path() / "model", random_model(biased_decoder()));
+  for (const auto* name : {"a", "b"}) {
+    const auto edited = prune(source, {.experts = 3, .by = by}, {text_between("text", 0, 23)});
+    save_edited_model(folder.path() / name, edited, source);
+  }
+  const bool same = folder.read("a/model.safetensors") == folder.read("b/model.safetensors");
+  CHECK(same);
+}
+
 TEST_CASE("prune refuses what makes no sense", "[editing]") {
   const TemporaryFolder folder;
   const auto source = save(folder.path() / "model", random_model(biased_decoder()));
