@@ -13,9 +13,7 @@ namespace {
 
 using namespace json_members;
 
-std::vector<VocabularyEntry> parse_vocabulary(const Json& model) {
-  const auto& object = object_member(model, "vocab", "model");
-  check(!object.empty(), "model.vocab: no tokens; nothing could be encoded");
+std::vector<VocabularyEntry> vocabulary_entries(const Json& object) {
   std::vector<VocabularyEntry> vocabulary;
   vocabulary.reserve(object.size());
   for (const auto& [token, value] : object.items()) {
@@ -25,9 +23,18 @@ std::vector<VocabularyEntry> parse_vocabulary(const Json& model) {
       token_id(value, "model.vocab[" + shown(token) + "]"); // throws
     }
   }
-  std::sort(vocabulary.begin(), vocabulary.end(), [](const auto& a, const auto& b) {
-    return a.id < b.id;
-  });
+  return vocabulary;
+}
+
+std::vector<VocabularyEntry> parse_vocabulary(
+    const Json& model, std::optional<ModelTables>& tables) {
+  const auto& object = object_member(model, "vocab", "model");
+  auto vocabulary = tables ? std::move(tables->vocabulary) : vocabulary_entries(object);
+  check(!vocabulary.empty(), "model.vocab: no tokens; nothing could be encoded");
+  const auto is_before = [](const auto& a, const auto& b) { return a.id < b.id; };
+  if (!std::is_sorted(vocabulary.begin(), vocabulary.end(), is_before)) {
+    std::sort(vocabulary.begin(), vocabulary.end(), is_before);
+  }
   for (size_t i = 1; i < vocabulary.size(); ++i) {
     if (vocabulary[i - 1].id == vocabulary[i].id) {
       fail(
@@ -66,13 +73,25 @@ std::pair<std::string, std::string> merge_parts(const Json& merge, bool is_text,
   return {merge[0].get<std::string>(), merge[1].get<std::string>()};
 }
 
-std::vector<Merge> parse_merges(const Json& model, const TokenIndex& ids) {
-  const auto& array = array_member(model, "merges", "model");
-  std::vector<Merge> merges;
-  merges.reserve(array.size());
+std::vector<std::pair<std::string, std::string>> merge_pairs(const Json& array) {
+  std::vector<std::pair<std::string, std::string>> pairs;
+  pairs.reserve(array.size());
   const bool is_text = !array.empty() && array[0].is_string();
   for (size_t i = 0; i < array.size(); ++i) {
-    const auto [left, right] = merge_parts(array[i], is_text, i);
+    pairs.push_back(merge_parts(array[i], is_text, i));
+  }
+  return pairs;
+}
+
+std::vector<Merge> parse_merges(
+    const Json& model, const std::optional<ModelTables>& tables, const TokenIndex& ids) {
+  const auto& array = array_member(model, "merges", "model");
+  const auto& pairs = tables ? tables->merges : merge_pairs(array);
+  std::vector<Merge> merges;
+  merges.reserve(pairs.size());
+  std::string joined;
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    const auto& [left, right] = pairs[i];
     const auto id_of = [&](const std::string& token) {
       const int32_t* id = ids.find(token);
       if (id == nullptr) {
@@ -80,7 +99,8 @@ std::vector<Merge> parse_merges(const Json& model, const TokenIndex& ids) {
       }
       return *id;
     };
-    merges.push_back({id_of(left), id_of(right), id_of(left + right)});
+    joined.assign(left).append(right);
+    merges.push_back({id_of(left), id_of(right), id_of(joined)});
   }
   return merges;
 }
@@ -105,10 +125,14 @@ TokenIndex::TokenIndex(const std::vector<VocabularyEntry>& vocabulary)
   for (size_t i = 0; i < vocabulary.size(); ++i) {
     const uint64_t hash = hash_bytes(vocabulary[i].token);
     size_t slot = hash & (slots_.size() - 1);
-    while (slots_[slot].number != 0) {
-      slot = (slot + 1) & (slots_.size() - 1);
+    const auto tag = static_cast<uint32_t>(hash >> 32);
+    for (; slots_[slot].number != 0; slot = (slot + 1) & (slots_.size() - 1)) {
+      const auto& token = vocabulary[slots_[slot].number - 1].token;
+      if (slots_[slot].tag == tag && token == vocabulary[i].token) {
+        fail("model.vocab: ", shown(token), " occurs twice");
+      }
     }
-    slots_[slot] = {static_cast<uint32_t>(hash >> 32), static_cast<uint32_t>(i + 1)};
+    slots_[slot] = {tag, static_cast<uint32_t>(i + 1)};
   }
 }
 
@@ -124,8 +148,8 @@ const int32_t* TokenIndex::find(std::string_view token) const {
   return nullptr;
 }
 
-BpeDefinition parse_bpe_model(const Json& root) {
-  const auto& model = object_member(root, "model", "tokenizer.json");
+BpeDefinition parse_bpe_model(TokenizerJson& json) {
+  const auto& model = object_member(json.root, "model", "tokenizer.json");
   if (model.contains("type")) {
     const auto& type = string_member(model, "type", "model");
     check(type == "BPE", "model.type: ", shown(type), " is not supported, only \"BPE\"");
@@ -143,9 +167,9 @@ BpeDefinition parse_bpe_model(const Json& root) {
   definition.byte_fallback = bool_member_or(model, "byte_fallback", "model", false);
   definition.fuse_unknown = bool_member_or(model, "fuse_unk", "model", false);
   definition.ignore_merges = bool_member_or(model, "ignore_merges", "model", false);
-  definition.vocabulary = parse_vocabulary(model);
+  definition.vocabulary = parse_vocabulary(model, json.tables);
   const TokenIndex ids(definition.vocabulary);
-  definition.merges = parse_merges(model, ids);
+  definition.merges = parse_merges(model, json.tables, ids);
   if (!member(model, "unk_token").is_null()) {
     const auto& token = string_member(model, "unk_token", "model");
     const int32_t* id = ids.find(token);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "moe/data/tokenizer/json_members_internal.h"
+#include "moe/data/tokenizer/model_tables_internal.h"
 #include "moe/data/tokenizer/tokenizer_definition.h"
 
 namespace moe {
@@ -14,7 +15,7 @@ namespace moe {
 /// Finds ids by token: open addressing, because large files look up a million times.
 class TokenIndex {
  public:
-  /// `vocabulary` must stay as it is.
+  /// `vocabulary` must stay as it is. Throws `Error` for a token that is in it twice.
   explicit TokenIndex(const std::vector<VocabularyEntry>& vocabulary);
 
   /// The id, or null where there is no such token.
@@ -31,7 +32,7 @@ class TokenIndex {
 };
 
 /// The `model` of a `tokenizer.json`, of type BPE: vocabulary, merges and options. What changes
-/// the encoding and is not supported is an `Error` that names the key.
-BpeDefinition parse_bpe_model(const Json& root);
+/// the encoding and is not supported is an `Error` that names the key. Takes the tables.
+BpeDefinition parse_bpe_model(TokenizerJson& json);
 
 } // namespace moe

@@ -13,6 +13,19 @@
 namespace moe {
 namespace {
 
+/// What stands for a space where tokens are characters.
+constexpr std::string_view kWordSpace = "▁";
+constexpr char32_t kWordSpaceCodePoint = 0x2581;
+
+/// Where the word that begins `text`, spaces before it included, ends.
+size_t end_of_word(std::string_view text) {
+  size_t position = 0;
+  while (text.substr(position).starts_with(kWordSpace)) {
+    position += kWordSpace.size();
+  }
+  return std::min(text.find(kWordSpace, position), text.size());
+}
+
 /// The byte that the token `<0xNN>` stands for, written with upper-case digits.
 std::optional<uint8_t> fallback_byte(std::string_view token) {
   constexpr std::string_view kDigits = "0123456789ABCDEF";
@@ -36,6 +49,7 @@ BpeModel::BpeModel(const BpeDefinition& definition, bool byte_level)
       unknown_(definition.unknown.value_or(-1)) {
   index_symbols(definition);
   index_merges(definition.merges);
+  cuts_words_ = never_merges_into_words(definition);
   if (!definition.ignore_merges) {
     return;
   }
@@ -46,6 +60,26 @@ BpeModel::BpeModel(const BpeDefinition& definition, bool byte_level)
       whole_pieces_.emplace(*std::move(bytes), id);
     }
   }
+}
+
+/// Whether a text can be cut before each space that follows a word without changing its ids: no
+/// merge crosses such a place, and the space itself has a token, so nothing unknown waits
+/// there.
+bool BpeModel::never_merges_into_words(const BpeDefinition& definition) const {
+  if (byte_level_ || definition.ignore_merges || kWordSpaceCodePoint >= character_ids_.size() ||
+      character_ids_[kWordSpaceCodePoint] < 0) {
+    return false;
+  }
+  std::unordered_map<int32_t, std::string_view> tokens;
+  tokens.reserve(definition.vocabulary.size());
+  for (const auto& [token, id] : definition.vocabulary) {
+    tokens.emplace(id, token);
+  }
+  return std::none_of(
+      definition.merges.begin(), definition.merges.end(), [&](const Merge& merge) {
+        return tokens.at(merge.right).starts_with(kWordSpace) &&
+               !tokens.at(merge.left).ends_with(kWordSpace);
+      });
 }
 
 void BpeModel::index_symbols(const BpeDefinition& definition) {
@@ -104,6 +138,19 @@ const BpeModel::PairEntry& BpeModel::find(int32_t left, int32_t right) const {
 }
 
 void BpeModel::encode(
+    std::string_view piece, std::vector<int32_t>& ids, Scratch& scratch) const {
+  if (!cuts_words_) {
+    encode_part(piece, ids, scratch);
+    return;
+  }
+  while (!piece.empty()) {
+    const size_t end = end_of_word(piece);
+    encode_part(piece.substr(0, end), ids, scratch);
+    piece.remove_prefix(end);
+  }
+}
+
+void BpeModel::encode_part(
     std::string_view piece, std::vector<int32_t>& ids, Scratch& scratch) const {
   if (pairs_.empty() && whole_pieces_.empty()) {
     split(piece, ids);

@@ -46,6 +46,8 @@ class BpeModel {
   static constexpr uint32_t kNoRank = UINT32_MAX;
   static constexpr size_t kShortPiece = 48; ///< symbols up to which a scan beats a heap
 
+  bool never_merges_into_words(const BpeDefinition& definition) const;
+  void encode_part(std::string_view part, std::vector<int32_t>& ids, Scratch& scratch) const;
   void index_symbols(const BpeDefinition& definition);
   void index_merges(const std::vector<Merge>& merges);
   const PairEntry& find(int32_t left, int32_t right) const;
@@ -62,6 +64,7 @@ class BpeModel {
   bool byte_level_;
   bool byte_fallback_;
   bool fuse_unknown_;
+  bool cuts_words_ = false;            ///< no merge joins a word with the `▁` behind it
   int32_t unknown_;                    ///< -1: what has no token vanishes
   std::array<int32_t, 256> byte_ids_;  ///< of bytes, or of tokens `<0xNN>`; -1 for none
   std::vector<int32_t> character_ids_; ///< otherwise: by code point

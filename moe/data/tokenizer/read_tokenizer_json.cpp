@@ -35,6 +35,16 @@ AddedToken parse_added_token(const Json& value, const std::string& where) {
   return token;
 }
 
+/// Whether one of `entries`, with ascending ids, has this one.
+template <class Entry>
+bool has_id(const std::vector<Entry>& entries, int32_t id) {
+  const auto found = std::lower_bound(
+      entries.begin(), entries.end(), id, [](const Entry& entry, int32_t wanted) {
+        return entry.id < wanted;
+      });
+  return found != entries.end() && found->id == id;
+}
+
 /// Added tokens whose ids are those that Hugging Face's reader gives them: it numbers tokens
 /// that are not in the vocabulary from the vocabulary's size on, whatever the file says.
 std::vector<AddedToken> parse_added_tokens(
@@ -44,10 +54,6 @@ std::vector<AddedToken> parse_added_tokens(
     return tokens;
   }
   const TokenIndex ids(vocabulary);
-  std::unordered_set<int32_t> vocabulary_ids;
-  for (const auto& entry : vocabulary) {
-    vocabulary_ids.insert(entry.id);
-  }
   std::unordered_set<std::string> seen;
   int64_t next_id = static_cast<int64_t>(vocabulary.size());
   size_t number = 0;
@@ -73,7 +79,7 @@ std::vector<AddedToken> parse_added_tokens(
                  : " as in model.vocab");
     }
     check(
-        !is_new || vocabulary_ids.count(token.id) == 0,
+        !is_new || !has_id(vocabulary, token.id),
         where,
         ": id ",
         token.id,
@@ -88,7 +94,7 @@ std::vector<AddedToken> parse_added_tokens(
 
 /// The ids of each special token of a template; all of them must exist.
 std::map<std::string, std::vector<int32_t>> template_ids(
-    const Json& processor, const std::unordered_set<int32_t>& known) {
+    const Json& processor, const TokenizerDefinition& definition) {
   const std::string where = "post_processor.TemplateProcessing";
   std::map<std::string, std::vector<int32_t>> result;
   for (const auto& [name, token] : object_member(processor, "special_tokens", where).items()) {
@@ -97,7 +103,7 @@ std::map<std::string, std::vector<int32_t>> template_ids(
     for (const auto& value : ids) {
       const auto id = token_id(value, where + ".special_tokens.ids");
       check(
-          known.count(id) > 0,
+          has_id(definition.model.vocabulary, id) || has_id(definition.added_tokens, id),
           where,
           ".special_tokens[",
           shown(name),
@@ -110,9 +116,9 @@ std::map<std::string, std::vector<int32_t>> template_ids(
 }
 
 /// What a template puts around one text. Every name that it uses must be defined there.
-TemplateTokens parse_template(const Json& processor, const std::unordered_set<int32_t>& known) {
+TemplateTokens parse_template(const Json& processor, const TokenizerDefinition& definition) {
   const std::string where = "post_processor.TemplateProcessing";
-  const auto ids = template_ids(processor, known);
+  const auto ids = template_ids(processor, definition);
   TemplateTokens tokens;
   for (const char* list : {"single", "pair"}) {
     const bool is_single = list == std::string_view("single");
@@ -138,18 +144,11 @@ TemplateTokens parse_template(const Json& processor, const std::unordered_set<in
 }
 
 void parse_post_processor(const Json& root, TokenizerDefinition& definition) {
-  std::unordered_set<int32_t> known;
-  for (const auto& entry : definition.model.vocabulary) {
-    known.insert(entry.id);
-  }
-  for (const auto& token : definition.added_tokens) {
-    known.insert(token.id);
-  }
   auto& [before, after] = definition.special_tokens;
   for (const Json* part : component_parts(root, "post_processor", "processors")) {
     const auto& type = string_member(*part, "type", "post_processor");
     if (type == "TemplateProcessing") {
-      const auto tokens = parse_template(*part, known);
+      const auto tokens = parse_template(*part, definition);
       before.insert(before.begin(), tokens.before.begin(), tokens.before.end());
       after.insert(after.end(), tokens.after.begin(), tokens.after.end());
     } else if (type != "ByteLevel") {
@@ -170,7 +169,8 @@ void forget_standard_json(TokenizerDefinition& definition) {
   forget(definition.decoder_json, format_standard_decoder(definition));
 }
 
-TokenizerDefinition read_definition(const Json& root) {
+TokenizerDefinition read_definition(TokenizerJson& json) {
+  const Json& root = json.root;
   check(root.is_object(), "expected a JSON object, found ", shown(root));
   const auto& version = member(root, "version");
   check(
@@ -181,7 +181,7 @@ TokenizerDefinition read_definition(const Json& root) {
   require_null(root, "truncation");
   require_null(root, "padding");
   TokenizerDefinition definition;
-  definition.model = parse_bpe_model(root);
+  definition.model = parse_bpe_model(json);
   definition.added_tokens = parse_added_tokens(root, definition.model.vocabulary);
   parse_normalizer(root, definition);
   parse_pre_tokenizer(root, definition);
@@ -194,9 +194,9 @@ TokenizerDefinition read_definition(const Json& root) {
 } // namespace
 
 TokenizerDefinition parse_tokenizer_json(std::string_view text, const std::string& name) {
-  const Json root = parse_json(text, name, {.depth = 100});
+  auto json = parse_tokenizer_tables(text, name);
   try {
-    return read_definition(root);
+    return read_definition(json);
   } catch (const Error& error) {
     fail(name, ": ", error.what());
   }

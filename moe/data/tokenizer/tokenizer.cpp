@@ -141,6 +141,9 @@ struct Tokenizer::Impl {
         raw_finder(select(added_tokens, /*normalized=*/false)),
         normalized_finder(select(added_tokens, /*normalized=*/true)),
         model(definition.model, definition.byte_level) {
+    const size_t count = definition.model.vocabulary.size() + definition.added_tokens.size();
+    tokens.reserve(count);
+    id_by_token.reserve(count);
     for (const auto& [token, id] : definition.model.vocabulary) {
       add_token(token, id, /*special=*/false);
     }
@@ -332,6 +335,19 @@ Tokenizer Tokenizer::from_definition(TokenizerDefinition definition, const std::
   } catch (const Error& error) {
     fail(name, ": ", error.what());
   }
+}
+
+Tokenizer Tokenizer::with_added_tokens(const std::vector<std::string>& tokens) const {
+  auto definition = impl_->definition;
+  int64_t next = vocab_size();
+  for (const auto& token : tokens) {
+    if (!token_id(token)) {
+      check(next <= INT32_MAX, "tokenizer: there is no id left for ", token);
+      definition.added_tokens.push_back(
+          {static_cast<int32_t>(next++), token, /*special=*/true});
+    }
+  }
+  return Tokenizer(std::make_shared<Impl>(std::move(definition)));
 }
 
 void Tokenizer::save(const std::filesystem::path& file) const {

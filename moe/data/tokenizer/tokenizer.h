@@ -67,6 +67,10 @@ class Tokenizer {
   /// The same from the text of a `tokenizer.json`; `name` is what errors call it.
   static Tokenizer from_json(std::string_view json, const std::string& name);
 
+  /// The same tokenizer with these special tokens, too; those that it lacks get the ids from
+  /// `vocab_size()` on. No other text is cut otherwise than before.
+  Tokenizer with_added_tokens(const std::vector<std::string>& tokens) const;
+
   /// Writes a `tokenizer.json`. Hugging Face's `tokenizers` reads it and gives the same ids
   /// on every valid UTF-8 text. Throws `Error` when it cannot be written.
   void save(const std::filesystem::path& file) const;

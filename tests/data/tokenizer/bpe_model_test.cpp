@@ -110,3 +110,43 @@ TEST_CASE("BpeModel: pieces of any length are merged like the slow way", "[data]
     }
   }
 }
+
+// Where no merge joins a word with the space behind it, each word is merged by itself.
+TEST_CASE("BpeModel: words are merged like the whole text in the slow way", "[data]") {
+  BpeDefinition definition;
+  definition.vocabulary = {
+      {"<unk>", 0},
+      {"▁", 1},
+      {"a", 2},
+      {"b", 3},
+      {"▁▁", 4},
+      {"▁a", 5},
+      {"ab", 6},
+      {"▁ab", 7},
+      {"b▁a", 8}};
+  definition.merges = {{1, 1, 4}, {1, 2, 5}, {2, 3, 6}, {5, 3, 7}, {1, 6, 7}};
+  definition.unknown = 0;
+  definition.fuse_unknown = GENERATE(false, true);
+  if (GENERATE(false, true)) {
+    definition.merges.push_back({3, 5, 8}); // crosses from one word to the next
+  }
+  const BpeModel model(definition, /*byte_level=*/false);
+  BpeModel::Scratch scratch;
+  const std::pair<const char*, int32_t> characters[] = {{"▁", 1}, {"a", 2}, {"b", 3}, {"?", 0}};
+  std::mt19937 random(2);
+  for (int i = 0; i < 400; ++i) {
+    std::string text;
+    Ids symbols;
+    for (int length = i / 4; length > 0; --length) {
+      const auto& [character, id] = characters[random() % 4];
+      text += character;
+      if (!(definition.fuse_unknown && id == 0 && !symbols.empty() && symbols.back() == 0)) {
+        symbols.push_back(id);
+      }
+    }
+    Ids ids;
+    model.encode(text, ids, scratch);
+    CAPTURE(i, text);
+    REQUIRE(ids == merge_slowly(definition, symbols));
+  }
+}
