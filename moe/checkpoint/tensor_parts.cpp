@@ -2,6 +2,7 @@
 
 #include "moe/checkpoint/mxfp4.h"
 #include "moe/checkpoint/state_dict.h"
+#include "moe/files/mapped_file.h"
 #include "moe/libtorch.h"
 
 namespace moe {
@@ -81,6 +82,12 @@ torch::Tensor open_part(const ModelFiles& files, const StoredTensor& part) {
                              : open_tensor(files.weights(), part.name);
 }
 
+// What was copied need not stay in memory a second time.
+void release_part(const SafetensorsFolder& weights, const StoredTensor& part) {
+  const bool blocks = part.encoding == StoredEncoding::mxfp4;
+  release_pages(weights.find(blocks ? mxfp4_blocks(part.name) : part.name)->bytes);
+}
+
 torch::Tensor fill_part(const StoredTensor& part, int64_t offset, const torch::Tensor& flat) {
   const torch::NoGradGuard no_grad;
   auto stored = torch::empty(part.shape, flat.options());
@@ -135,6 +142,7 @@ void copy_parts(const ModelFiles& files, const TensorParts& parts, const torch::
     const auto stored = open_part(files, parts[i]).contiguous();
     for_common_elements(
         parts[i], offsets[i], stored, whole, [](const auto& from, auto to) { to.copy_(from); });
+    release_part(files.weights(), parts[i]);
   }
   if (!ours.is_contiguous()) {
     ours.copy_(whole);

@@ -63,4 +63,15 @@ std::shared_ptr<void> MappedFile::owner() const {
   return data_;
 }
 
+void release_pages(std::span<const std::byte> bytes) {
+  static const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<uintptr_t>(bytes.data());
+  const auto begin = (address + page - 1) / page * page;
+  const auto end = (address + bytes.size()) / page * page;
+  if (begin < end) {
+    // A failure would cost memory, nothing else.
+    ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+}
+
 } // namespace moe

@@ -27,4 +27,9 @@ class MappedFile {
   size_t size_ = 0;
 };
 
+/// Gives the memory behind these bytes of a mapped file back, but for pages that they share
+/// with others. They are read from the file again when they are touched, without what was
+/// written to them.
+void release_pages(std::span<const std::byte> bytes);
+
 } // namespace moe
