@@ -131,15 +131,6 @@ std::string short_bytes(int64_t bytes) {
   return bytes < 1000 ? text + " B" : text + "B";
 }
 
-std::string attention_text(const DecoderOptions& options) {
-  return fmt::format(
-      "{} query heads, {} key and value heads of {}{}",
-      options.num_heads,
-      resolved_num_kv_heads(options),
-      resolved_head_dim(options),
-      options.sliding_window > 0 ? fmt::format(", window of {}", options.sliding_window) : "");
-}
-
 std::string tensor_table(const Report& report) {
   std::string text = "\n";
   size_t width = 0;
@@ -175,7 +166,7 @@ std::string report_text(const Report& report, bool with_tensors) {
           options.num_layers,
           moe_layers(options).size(),
           options.model_dim));
-  line("attention", attention_text(options));
+  line("attention", describe_attention(options));
   line("routing", describe_routing(options));
   line("vocabulary", fmt::format("{}", options.vocab_size));
   line(
@@ -208,6 +199,7 @@ nlohmann::ordered_json report_json(const Report& report, bool with_tensors) {
       {"active_parameters", report.parameters.active},
       {"weight_bytes", total_bytes(report)},
       {"weight_bytes_by_type", report.bytes_by_type},
+      {"attention", describe_attention(options)},
       {"routing", describe_routing(options)}};
   for (const auto& cost : report.contexts) {
     result["contexts"].push_back(

@@ -15,17 +15,58 @@ int64_t visible_tokens(const DecoderOptions& options, int64_t layer, int64_t len
   return options.sliding_window > 0 ? std::min(options.sliding_window, in_chunk) : in_chunk;
 }
 
-int64_t num_heads(const DecoderOptions& options, int64_t layer) {
-  return options.layer_num_heads.empty() ? options.num_heads
-                                         : options.layer_num_heads[static_cast<size_t>(layer)];
-}
-
 /// What a query head multiplies with for each token that it sees: scores and values.
 int64_t head_elements(const DecoderOptions& options, int64_t layer) {
   if (has_latent_attention(options)) {
     return 2 * options.key_value_latent_dim + resolved_rotary_dim(options, layer);
   }
   return 2 * resolved_head_dim(options);
+}
+
+/// "4" or "4 to 16" for values that differ by layer.
+std::string range_words(const std::vector<int64_t>& values) {
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  const auto words = std::to_string(*least);
+  return *least == *most ? words : words + " to " + std::to_string(*most);
+}
+
+std::string heads_words(const DecoderOptions& options) {
+  std::vector<int64_t> heads;
+  std::vector<int64_t> turning;
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    heads.push_back(layer_heads(options, layer));
+    turning.push_back(resolved_rotary_dim(options, layer));
+  }
+  const auto count = range_words(heads);
+  const auto width = std::to_string(resolved_head_dim(options));
+  if (!has_latent_attention(options)) {
+    return count + " query heads, " + std::to_string(resolved_num_kv_heads(options)) +
+           " key and value heads of " + width;
+  }
+  std::string words = count + " heads of " + width + " with values of " +
+                      std::to_string(resolved_value_dim(options)) +
+                      ", from a latent vector of " +
+                      std::to_string(options.key_value_latent_dim) + " and a turning key of " +
+                      range_words(turning) + " per token";
+  if (options.query_latent_dim > 0) {
+    words += ", queries from one of " + std::to_string(options.query_latent_dim);
+  }
+  return words;
+}
+
+/// " in 3 of 4 layers"; nothing for all of them.
+std::string layers_words(const DecoderOptions& options, int64_t count) {
+  return count == options.num_layers ? ""
+                                     : " in " + std::to_string(count) + " of " +
+                                           std::to_string(options.num_layers) + " layers";
+}
+
+int64_t count_layers(const DecoderOptions& options, const std::vector<int64_t>& layers) {
+  int64_t count = 0;
+  for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+    count += names_layer(layers, layer) ? 1 : 0;
+  }
+  return count;
 }
 
 std::string number(double value) {
@@ -133,10 +174,27 @@ int64_t token_operations(const DecoderOptions& options, int64_t length) {
   const int64_t looked_up = options.tie_embeddings ? 0 : options.vocab_size * options.model_dim;
   int64_t sum = count_parameters(options).active - looked_up;
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
-    sum += num_heads(options, layer) * head_elements(options, layer) *
+    sum += layer_heads(options, layer) * head_elements(options, layer) *
            visible_tokens(options, layer, length);
   }
   return 2 * sum;
+}
+
+std::string describe_attention(const DecoderOptions& options) {
+  auto words = heads_words(options);
+  const auto narrow = options.num_layers - count_layers(options, options.full_attention_layers);
+  if (options.sliding_window > 0) {
+    words +=
+        ", window of " + std::to_string(options.sliding_window) + layers_words(options, narrow);
+  }
+  if (options.attention_chunk > 0) {
+    words += ", chunks of " + std::to_string(options.attention_chunk) +
+             layers_words(options, narrow);
+  }
+  if (const auto still = count_layers(options, options.no_rope_layers); still > 0) {
+    words += ", no positions" + layers_words(options, still);
+  }
+  return words + (options.attention_sinks ? ", with sinks" : "");
 }
 
 std::string describe_routing(const DecoderOptions& options) {

@@ -18,6 +18,10 @@ int64_t cache_elements(const DecoderOptions& options, int64_t length);
 /// activations and the choice of experts are not counted: they are less than a hundredth.
 int64_t token_operations(const DecoderOptions& options, int64_t length);
 
+/// What the attention heads are and what they see: "4 query heads, 2 key and value heads of 32,
+/// window of 128 in 3 of 4 layers".
+std::string describe_attention(const DecoderOptions& options);
+
 /// How tokens find their experts, as a sentence: "softmax over 8 experts, the 2 highest, ...".
 /// "no experts" for a dense model.
 std::string describe_routing(const DecoderOptions& options);

@@ -66,7 +66,7 @@ MeasuredMemory measure_step(
 TEST_CASE(
     "training_memory: the formula gives what a step keeps, and bounds its peak", "[decoder]") {
   auto options = wide_decoder();
-  const auto kind = GENERATE(0, 1, 2, 3);
+  const auto kind = GENERATE(range(0, 7));
   if (kind == 1) {
     options.dense_layers = {0, 1, 2, 3};
   } else if (kind == 2) {
@@ -76,6 +76,17 @@ TEST_CASE(
   } else if (kind == 3) {
     options.shared_expert_dim = 48;
     options.shared_expert_gate = true;
+  } else if (kind == 4) {
+    options.layer_num_heads = {4, 8, 12, 16};
+    options.head_dim = 16;
+  } else if (kind >= 5) {
+    options.qk_norm = false;
+    options.num_kv_heads = 4;
+    options.head_dim = 32;
+    options.rotary_dim = 8;
+    options.key_value_latent_dim = 40;
+    options.value_head_dim = kind == 5 ? 24 : 32;
+    options.query_latent_dim = kind == 5 ? 48 : 0;
   }
   const bool recompute = GENERATE(false, true);
   CAPTURE(kind, recompute);

@@ -69,6 +69,37 @@ TEST_CASE("token_operations counts the matrices that a token passes", "[evaluati
   CHECK(token_operations(options, 1) == found);
 }
 
+TEST_CASE("describe_attention says what heads are and what they see", "[evaluation]") {
+  auto options = small_options();
+  CHECK(describe_attention(options) == "4 query heads, 2 key and value heads of 4");
+  options.layer_num_heads = {4, 8, 6};
+  options.head_dim = 4;
+  options.sliding_window = 9;
+  options.attention_sinks = true;
+  CHECK(
+      describe_attention(options) ==
+      "4 to 8 query heads, 2 key and value heads of 4, window of 9, with sinks");
+  auto chunked = small_options();
+  chunked.attention_chunk = 16;
+  chunked.full_attention_layers = {2};
+  chunked.no_rope_layers = {2};
+  CHECK(
+      describe_attention(chunked) ==
+      "4 query heads, 2 key and value heads of 4, chunks of 16 in 2 of 3 layers, no positions "
+      "in 1 of 3 layers");
+  auto latent = small_options();
+  latent.num_kv_heads = 0;
+  latent.head_dim = 8;
+  latent.rotary_dim = 4;
+  latent.value_head_dim = 6;
+  latent.key_value_latent_dim = 10;
+  latent.query_latent_dim = 12;
+  CHECK(
+      describe_attention(latent) ==
+      "4 heads of 8 with values of 6, from a latent vector of 10 and a turning key of 4 per "
+      "token, queries from one of 12");
+}
+
 TEST_CASE("describe_routing says what the options say", "[evaluation]") {
   auto options = small_options();
   CHECK(
