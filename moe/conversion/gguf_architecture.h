@@ -20,6 +20,10 @@ struct GgufArchitecture {
   bool rotary_pairs = false;  ///< elements that turn together lie side by side
   bool head_required = false; ///< a vocabulary head is in the file even if it is the embedding
   bool multipliers = false;   ///< the file says how much embedding, residual, logits are scaled
+  bool multiplies_logits = false; ///< by a number in the file
+  bool window_by_layer = false;   ///< the file says which layers have the window
+  bool fused_projections = false; ///< queries, keys and values are one tensor, and clamped
+  int64_t expert_step = 1; ///< every so many layers one has experts, after the dense ones
   std::string attention_norm = "attn_norm";
   std::string feed_forward_norm = "ffn_norm";
 };

@@ -75,6 +75,13 @@ void add_value(Bytes& bytes, const GgufValue& value) {
     for (const auto& item : *texts) {
       bytes.add_string(item);
     }
+  } else if (const auto* flags = std::get_if<std::vector<bool>>(&value)) {
+    add_type(ValueType::array);
+    add_type(ValueType::boolean);
+    bytes.add<uint64_t>(flags->size());
+    for (const bool item : *flags) {
+      bytes.add(static_cast<uint8_t>(item));
+    }
   } else {
     const auto& numbers = std::get<std::vector<int32_t>>(value);
     add_type(ValueType::array);
@@ -200,18 +207,21 @@ void write_gguf(
   AtomicFile file(path);
   file.write(header.text());
   for (const auto& tensor : tensors) {
-    const auto values = tensor.values();
+    int64_t count = 0;
+    tensor.give_values([&](std::span<const float> values) {
+      count += static_cast<int64_t>(values.size());
+      file.write(encode_gguf(values, tensor.type));
+    });
     check(
-        static_cast<int64_t>(values.size()) == count_of(tensor),
+        count == count_of(tensor),
         "gguf: ",
         tensor.name,
         " has ",
-        values.size(),
+        count,
         " elements, its shape has ",
         count_of(tensor));
-    auto encoded = encode_gguf(values, tensor.type);
-    encoded.resize(aligned(encoded.size()));
-    file.write(encoded);
+    const auto size = encoded_size(count, tensor.type);
+    file.write(std::string(aligned(size) - size, '\0'));
   }
   file.commit();
 }

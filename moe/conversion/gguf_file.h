@@ -23,16 +23,25 @@ enum class GgufType : uint32_t {
 GgufType gguf_type(const std::string& name);
 
 /// A value of a file's metadata.
-using GgufValue = std::
-    variant<uint32_t, float, bool, std::string, std::vector<std::string>, std::vector<int32_t>>;
+using GgufValue = std::variant<
+    uint32_t,
+    float,
+    bool,
+    std::string,
+    std::vector<std::string>,
+    std::vector<int32_t>,
+    std::vector<bool>>;
 
-/// A tensor to be written. `values` is called once, when its turn comes, and gives the elements
-/// in C order.
+/// Takes some elements of a tensor: whole rows.
+using GgufSink = std::function<void(std::span<const float>)>;
+
+/// A tensor to be written. `give_values` is called once, when its turn comes, and gives all
+/// elements to the sink in C order, as many at a time as it likes.
 struct GgufTensor {
   std::string name;
   std::vector<int64_t> shape; ///< as LibTorch has it: the last dimension is contiguous
   GgufType type = GgufType::f32;
-  std::function<std::vector<float>()> values;
+  std::function<void(const GgufSink&)> give_values;
 };
 
 /// Encodes elements: float32 as they are, bfloat16 rounded to nearest even, q8_0 with the scale

@@ -309,6 +309,8 @@ ARCHITECTURES: dict[str, Arch] = {
           attention_bias=True, moe_layers=[0, 3], max_position_embeddings=256, attention_chunk_size=64,
           rope_parameters=rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                                original_max_position_embeddings=64), rms_norm_eps=0.01),
+        V("published", "chunks, NoPE layers and temperature of the published models", attention_chunk_size=8192,
+          floor_scale=8192, no_rope_layer_interval=4, interleave_moe_layer_step=2, patch={"attn_scale": 0.1}),
     ),
     # ---- latent attention -------------------------------------------------------------------------
     "deepseek_v2": Arch(
@@ -323,6 +325,10 @@ ARCHITECTURES: dict[str, Arch] = {
           "YaRN with mscale and mscale_all_dim changing the softmax scale; biases; tied embeddings", q_lora_rank=20,
           attention_bias=True, tie_word_embeddings=True, max_position_embeddings=128,
           rope_parameters=rope("yarn", factor=8.0, beta_fast=32, beta_slow=1, mscale=0.707, mscale_all_dim=0.5,
+                               original_max_position_embeddings=16)),
+        V("yarn-one-mscale", "mscale equal to mscale_all_dim, as in the published models", q_lora_rank=20,
+          max_position_embeddings=128,
+          rope_parameters=rope("yarn", factor=8.0, beta_fast=32, beta_slow=1, mscale=0.707, mscale_all_dim=0.707,
                                original_max_position_embeddings=16)),
     ),
     "deepseek_v3": Arch(
@@ -407,6 +413,8 @@ ARCHITECTURES: dict[str, Arch] = {
         V("base", "norms before and after both branches; gated attention; RoPE only in sliding layers"),
         V("mup-scale-tied", "embeddings times sqrt(hidden), route_scale, biases, tied embeddings", mup_enabled=True,
           route_scale=2.4, attention_bias=True, tie_word_embeddings=True, num_shared_experts=2, rms_norm_eps=0.01),
+        V("published", "every fourth layer sees all tokens; embeddings times sqrt(hidden)", mup_enabled=True,
+          route_scale=2.4, global_attn_every_n_layers=4, num_hidden_layers=5),
     ),
     "axk1": Arch(
         dict(MLA, intermediate_size=40, moe_intermediate_size=16, n_routed_experts=8, num_experts_per_tok=3,
@@ -478,10 +486,9 @@ ARCHITECTURES: dict[str, Arch] = {
           "queries grow with the logarithm of the position divided by the original length; dense first layer",
           first_k_dense_replace=1, max_position_embeddings=64,
           rope_parameters=rope("yarn", factor=8.0, original_max_position_embeddings=8, beta_fast=32.0,
-                               beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.5),
-          rms_norm_eps=0.01),
+                               beta_slow=1.0, mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.5)),
         V("groups-nonorm-halves", "groups, not renormalised, scaling, rope_interleave false", n_group=2,
-          topk_group=1, norm_topk_prob=False, routed_scaling_factor=1.6, rope_interleave=False),
+          topk_group=1, norm_topk_prob=False, routed_scaling_factor=1.6, rope_interleave=False, rms_norm_eps=0.01),
     ),
     "solar_open": Arch(
         dict(GQA, head_dim=16, moe_intermediate_size=16, n_routed_experts=8, num_experts_per_tok=3),

@@ -72,7 +72,91 @@ TEST_CASE("gguf_architecture: refuses what llama.cpp computes otherwise", "[conv
   CHECK_THROWS_WITH(
       gguf_architecture("glm4_moe", options), ContainsSubstring("dense_layers (1)"));
   options.dense_layers = {0};
+  CHECK(
+      value_of(
+          gguf_metadata(gguf_architecture("glm4_moe", options), options),
+          "glm4moe.interleave_moe_layer_step") == GgufValue(uint32_t{1}));
   options.shared_expert_dim = options.expert_dim + 1;
   CHECK_THROWS_WITH(
       gguf_architecture("glm4_moe", options), ContainsSubstring("shared_expert_dim (513)"));
+}
+
+TEST_CASE("gguf_architecture: latent attention as one head of latent vectors", "[conversion]") {
+  auto options = small_mixtral();
+  options.num_heads = 4;
+  options.head_dim = 20;
+  options.rotary_dim = 8;
+  options.key_value_latent_dim = 16;
+  options.value_head_dim = 10;
+  options.router_score = "sigmoid";
+  options.router_selection_bias = true;
+  options.router_selection = "groups_by_top2";
+  options.router_groups = 4;
+  options.router_groups_kept = 2;
+  options.rope_scaling = "yarn";
+  options.rope_factor = 40.0;
+  options.rope_mscale = options.rope_mscale_all_dim = 0.5;
+  const auto metadata = gguf_metadata(gguf_architecture("deepseek_v3", options), options);
+  const auto count = [&](const std::string& key) {
+    return std::get<uint32_t>(value_of(metadata, "deepseek2." + key));
+  };
+  CHECK(count("attention.head_count_kv") == 1);
+  CHECK(count("attention.key_length") == 16 + 8);
+  CHECK(count("attention.value_length") == 16);
+  CHECK(count("attention.key_length_mla") == 20);
+  CHECK(count("attention.value_length_mla") == 10);
+  CHECK(count("attention.kv_lora_rank") == 16);
+  CHECK(count("attention.q_lora_rank") == 0);
+  CHECK(count("rope.dimension_count") == 8);
+  CHECK(count("expert_group_count") == 4);
+  CHECK(count("expert_group_used_count") == 2);
+  CHECK(count("expert_gating_func") == 2);
+  CHECK(value_of(metadata, "deepseek2.rope.scaling.yarn_log_multiplier") == GgufValue(0.05f));
+  options.rope_mscale = 1.0;
+  options.norm_epsilon = 1e-3;
+  CHECK_THROWS_WITH(
+      gguf_architecture("deepseek_v3", options),
+      ContainsSubstring("because of rope_mscale (1), norm_epsilon (0.001)"));
+}
+
+TEST_CASE("gguf_architecture: windows by layer", "[conversion]") {
+  auto options = small_mixtral();
+  options.norm = "layer";
+  options.norm_placement = "parallel";
+  options.logits_multiplier = 0.25;
+  options.sliding_window = 6;
+  options.full_attention_layers = {0, 2};
+  options.no_rope_layers = {2};
+  options.dense_layers = {0};
+  options.shared_expert_dim = options.expert_dim;
+  options.moe_output_multiplier = 0.5;
+  const auto metadata = gguf_metadata(gguf_architecture("cohere2_moe", options), options);
+  CHECK(
+      value_of(metadata, "cohere2moe.attention.sliding_window_pattern") ==
+      GgufValue(std::vector<bool>{false, true, false, true}));
+  CHECK(value_of(metadata, "cohere2moe.logit_scale") == GgufValue(0.25f));
+  CHECK(value_of(metadata, "cohere2moe.attention.layer_norm_epsilon") == GgufValue(1e-6f));
+  options.no_rope_layers = {0, 2};
+  CHECK_THROWS_WITH(
+      gguf_architecture("cohere2_moe", options), ContainsSubstring("no_rope_layers (0 2)"));
+}
+
+TEST_CASE("gguf_architecture: layers with experts at a distance", "[conversion]") {
+  auto options = small_mixtral();
+  options.num_layers = 6;
+  options.attention_chunk = 8192;
+  options.full_attention_layers = options.no_rope_layers = {3};
+  options.query_growth = 0.1;
+  options.qk_norm = true;
+  options.qk_norm_kind = "unweighted";
+  options.router_score = "sigmoid";
+  options.normalize_weights = false;
+  options.weights_on_input = true;
+  options.shared_expert_dim = options.expert_dim;
+  options.dense_layers = {0, 1, 3, 4};
+  const auto metadata = gguf_metadata(gguf_architecture("llama4_text", options), options);
+  CHECK(value_of(metadata, "llama4.interleave_moe_layer_step") == GgufValue(uint32_t{3}));
+  options.dense_layers = {0, 1, 3};
+  CHECK_THROWS_WITH(
+      gguf_architecture("llama4_text", options), ContainsSubstring("dense_layers (0 1 3)"));
 }

@@ -1,5 +1,6 @@
 #include "moe/conversion/gguf_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -58,33 +59,49 @@ TEST_CASE("write_gguf: the layout that the format describes", "[conversion]") {
   const auto path = folder.path() / "model.gguf";
   write_gguf(
       path,
-      {{"a", uint32_t{7}}, {"b", std::string("x")}, {"c", std::vector<std::string>{"p", "qr"}}},
+      {{"a", uint32_t{7}},
+       {"b", std::string("x")},
+       {"c", std::vector<std::string>{"p", "qr"}},
+       {"d", std::vector<bool>{true, false}}},
       {{"t",
         {2, 3},
         GgufType::f32,
-        [] {
-          return std::vector<float>{1, 2, 3, 4, 5, 6};
+        [](const GgufSink& give) {
+          give(std::vector<float>{1, 2, 3});
+          give(std::vector<float>{4, 5, 6});
         }},
-       {"u", {1}, GgufType::f32, [] { return std::vector<float>{9}; }}});
+       {"u", {1}, GgufType::f32, [](const GgufSink& give) { give(std::vector<float>{9}); }}});
   std::ifstream file(path, std::ios::binary);
   const std::string bytes(std::istreambuf_iterator<char>(file), {});
   CHECK(bytes.substr(0, 4) == "GGUF");
   CHECK(number_at<uint32_t>(bytes, 4) == 3);
   CHECK(number_at<uint64_t>(bytes, 8) == 2);  // tensors
-  CHECK(number_at<uint64_t>(bytes, 16) == 3); // values
+  CHECK(number_at<uint64_t>(bytes, 16) == 4); // values
   CHECK(number_at<uint64_t>(bytes, 24) == 1); // length of "a"
   CHECK(number_at<uint32_t>(bytes, 33) == 4); // its type
   CHECK(number_at<uint32_t>(bytes, 37) == 7);
-  const size_t tensor = bytes.find('t', 41);
+  const size_t flags = bytes.find('d', 41);
+  CHECK(number_at<uint32_t>(bytes, flags + 1) == 9); // an array
+  CHECK(number_at<uint32_t>(bytes, flags + 5) == 7); // of truth values
+  CHECK(number_at<uint64_t>(bytes, flags + 9) == 2);
+  CHECK(number_at<uint16_t>(bytes, flags + 17) == 1); // one and none, a byte each
+  const size_t tensor = bytes.find('t', flags);
   CHECK(number_at<uint32_t>(bytes, tensor + 1) == 2); // dimensions, the contiguous one first
   CHECK(number_at<uint64_t>(bytes, tensor + 5) == 3);
   CHECK(number_at<uint64_t>(bytes, tensor + 13) == 2);
   REQUIRE(bytes.size() % 32 == 0);
   const size_t data = bytes.size() - 64;
   CHECK(number_at<float>(bytes, data + 4) == 2.0f);
+  CHECK(number_at<float>(bytes, data + 20) == 6.0f);
   CHECK(number_at<float>(bytes, data + 32) == 9.0f);
   CHECK_THROWS_WITH(
-      write_gguf(path, {}, {{"t", {2}, GgufType::f32, [] { return std::vector<float>{1}; }}}),
+      write_gguf(
+          path,
+          {},
+          {{"t",
+            {2},
+            GgufType::f32,
+            [](const GgufSink& give) { give(std::vector<float>{1}); }}}),
       ContainsSubstring("t has 1 elements, its shape has 2"));
   CHECK_THROWS_WITH(gguf_type("q4"), ContainsSubstring("q4 is not one of"));
 }
@@ -118,4 +135,23 @@ TEST_CASE("gguf_tokenizer: tokens, kinds and merges", "[conversion]") {
       gguf_tokenizer(Tokenizer::load(test::tokenizer_fixture("llama2.json")), 600),
       ContainsSubstring("not supported"));
   CHECK_THROWS_WITH(gguf_tokenizer(tokenizer, 10), ContainsSubstring("the model 10"));
+}
+
+TEST_CASE("gguf_tokenizer: the folder's end of text and chat template", "[conversion]") {
+  const auto bytes = Tokenizer::bytes();
+  auto text = bytes.to_json();
+  const std::string none = R"("normalizer": null)";
+  text.replace(text.find(none), none.size(), R"("normalizer": {"type": "NFC"})");
+  const auto tokenizer = Tokenizer::from_json(text, "nfc");
+  CHECK(normalizes_text(tokenizer));
+  CHECK_FALSE(normalizes_text(bytes));
+  const auto has = [](const auto& metadata, const std::string& key, const GgufValue& value) {
+    return std::find(metadata.begin(), metadata.end(), std::pair(key, value)) != metadata.end();
+  };
+  const auto plain = gguf_tokenizer(tokenizer, 257);
+  CHECK(has(plain, "tokenizer.ggml.eos_token_id", uint32_t{256}));
+  const auto chat = gguf_tokenizer(tokenizer, 257, {65, "{{ messages }}"});
+  CHECK(has(chat, "tokenizer.ggml.eos_token_id", uint32_t{65}));
+  CHECK(has(chat, "tokenizer.chat_template", std::string("{{ messages }}")));
+  CHECK(chat.size() == plain.size() + 1);
 }
