@@ -16,6 +16,9 @@
 #include "moe/checkpoint/run_folder.h"
 #include "moe/conversion/gguf_architecture.h"
 #include "moe/conversion/gguf_model.h"
+#include "moe/conversion/more_tokens.h"
+#include "moe/data/chat/chat_format.h"
+#include "moe/data/chat/chatml.h"
 #include "moe/error.h"
 #include "moe/files/atomic_folder.h"
 
@@ -30,6 +33,7 @@ struct Arguments {
   std::string max_shard_size;
   std::string architecture;
   std::string gguf;
+  std::string chat_format;
 };
 
 void add_arguments(CommandLine& line, Arguments& arguments) {
@@ -53,9 +57,16 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "Output");
   line.add_flag(
       "gguf", &arguments.gguf, "Write a GGUF file for llama.cpp: f32, bf16 or q8_0.", "Output");
+  line.add_flag(
+      "chat_format",
+      &arguments.chat_format,
+      "Make a base model ready to be trained on conversations: chatml adds its two tokens and "
+      "the chat template.",
+      "Output");
   line.set_footer(
       "Examples:\n"
       "  moe-convert runs/demo demo-bf16 --dtype bfloat16\n"
+      "  moe-convert runs/demo demo-chat --chat-format chatml\n"
       "  moe-convert runs/demo demo.gguf --gguf q8_0\n\n"
       "GGUF is written for models with byte-level tokenizers, or none, of the architectures\n" +
       fmt::format("{}.", fmt::join(gguf_families(), ", ")));
@@ -118,6 +129,19 @@ std::string family_of(const Arguments& arguments, const ModelFolder& model) {
   return asked;
 }
 
+/// The tokenizer with the turns' tokens. A model that has turns already keeps them.
+Tokenizer tokenizer_with_turns(const std::filesystem::path& folder) {
+  auto tokenizer = Tokenizer::load(folder);
+  const auto config = read_tokenizer_config(folder);
+  const auto extended = with_chatml_tokens(tokenizer);
+  check(
+      config.chat_template.empty() && extended.vocab_size() > tokenizer.vocab_size(),
+      "--chat-format: ",
+      folder.string(),
+      " has a chat template or the tokens of one already");
+  return extended;
+}
+
 void write_folder(const Arguments& arguments, const ModelFolder& model, StatusLine& status) {
   const std::filesystem::path out = arguments.out;
   std::error_code error;
@@ -131,22 +155,37 @@ void write_folder(const Arguments& arguments, const ModelFolder& model, StatusLi
   extras.family = family_of(arguments, model);
   extras.keep_types = arguments.dtype.empty();
   extras.max_shard_bytes = parse_size(arguments.max_shard_size);
+  extras.bos_token_id = model.extras().bos_token_id;
+  extras.eos_token_ids = model.extras().eos_token_ids;
+  auto options = model.options();
+  auto tensors = model.lazy_tensors();
+  std::optional<Tokenizer> tokenizer;
+  if (!arguments.chat_format.empty()) {
+    tokenizer = tokenizer_with_turns(model.path());
+    add_tokens(options, tensors, tokenizer->vocab_size());
+  }
   AtomicFolder target(out);
-  for (const auto& notice :
-       write_model_files(target.path(), model.options(), model.lazy_tensors(), extras)) {
+  for (const auto& notice : write_model_files(target.path(), options, tensors, extras)) {
     status.log("note: {}", notice);
   }
   copy_companions(model.path(), target.path());
+  if (tokenizer) {
+    tokenizer->save(target.path() / "tokenizer.json");
+    write_chatml_template(target.path(), *tokenizer);
+  }
   target.commit();
 }
 
-void write_gguf_file(const Arguments& arguments, const ModelFolder& model) {
+void write_gguf_file(const Arguments& arguments, const ModelFolder& model, StatusLine& status) {
   std::error_code error;
   std::optional<Tokenizer> tokenizer;
   if (std::filesystem::exists(model.path() / "tokenizer.json", error)) {
     tokenizer = Tokenizer::load(model.path());
   }
-  write_gguf_model(arguments.out, model, gguf_type(arguments.gguf), tokenizer);
+  for (const auto& notice :
+       write_gguf_model(arguments.out, model, gguf_type(arguments.gguf), tokenizer)) {
+    status.log("note: {}", notice);
+  }
 }
 
 int convert(int argc, char** argv) {
@@ -155,11 +194,16 @@ int convert(int argc, char** argv) {
   add_arguments(line, arguments);
   line.parse(argc, argv);
   if (!arguments.gguf.empty()) {
-    for (const char* other : {"dtype", "architecture", "max_shard_size"}) {
+    for (const char* other : {"dtype", "architecture", "max_shard_size", "chat_format"}) {
       if (line.given(other)) {
-        throw UsageError("--gguf excludes --dtype, --architecture and --max-shard-size");
+        throw UsageError(
+            "--gguf excludes --dtype, --architecture, --max-shard-size and --chat-format");
       }
     }
+  }
+  if (line.given("chat_format") && arguments.chat_format != "chatml") {
+    throw UsageError(fmt::format(
+        "--chat-format: {} cannot be added to a model, only chatml", arguments.chat_format));
   }
   StatusLine status;
   const auto found = find_model_folder(arguments.in);
@@ -170,7 +214,7 @@ int convert(int argc, char** argv) {
   if (arguments.gguf.empty()) {
     write_folder(arguments, model, status);
   } else {
-    write_gguf_file(arguments, model);
+    write_gguf_file(arguments, model, status);
   }
   return exit_success;
 }

@@ -22,7 +22,7 @@ std::vector<std::pair<std::string, TextScore>> scores_of(
   model_arguments.folder = folder.string();
   model_arguments.threads = arguments.threads;
   const auto loaded = load_model(model_arguments);
-  const EncodedTexts texts(arguments.evaluate, Tokenizer::load(loaded.folder));
+  const EncodedTexts texts(arguments.evaluate, Tokenizer::load(loaded.folder), loaded.folder);
   EvaluationCut cut;
   cut.sequence_length = loaded.model->options.context_length;
   cut.max_tokens = arguments.max_tokens;
@@ -111,7 +111,7 @@ std::vector<TextSample> sample_texts(
   if (data.empty()) {
     return samples;
   }
-  const EncodedTexts texts(data, Tokenizer::load(model.path()));
+  const EncodedTexts texts(data, Tokenizer::load(model.path()), model.path());
   for (const auto& text : texts.domains()) {
     samples.push_back(sample_text(
         text.name,

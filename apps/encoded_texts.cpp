@@ -30,14 +30,21 @@ void remove_folder(const std::filesystem::path& folder) {
 
 } // namespace
 
-EncodedTexts::EncodedTexts(const std::vector<std::string>& data, const Tokenizer& tokenizer)
+EncodedTexts::EncodedTexts(
+    const std::vector<std::string>& data,
+    const Tokenizer& tokenizer,
+    const std::filesystem::path& model_folder)
     : folder_(make_temporary_folder()) {
   try {
     const auto sources = parse_data_sources(data);
+    const auto chat = find_chat_format(read_tokenizer_config(model_folder), tokenizer);
     for (const auto& name : domains_of(sources)) {
       const auto path = (folder_ / fmt::format("{}.tokens", domains_.size())).string();
-      encode_documents(sources_of(sources, name), Split::all, tokenizer, path);
-      domains_.push_back({name, TokenFile(path, tokenizer.vocab_size(), tokenizer.to_json())});
+      encode_documents(sources_of(sources, name), Split::all, tokenizer, path, chat);
+      domains_.push_back(
+          {name,
+           TokenFile(path, tokenizer.vocab_size(), tokenizer.to_json()),
+           open_replies(path)});
     }
   } catch (...) {
     remove_folder(folder_);
@@ -61,7 +68,8 @@ std::vector<EvaluationDomain> evaluation_domains(
              cut.batch_size,
              cut.sequence_length,
              cut.max_tokens,
-             cut.document_mask)});
+             cut.document_mask,
+             text.replies)});
   }
   return domains;
 }

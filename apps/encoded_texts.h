@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,13 +15,18 @@ namespace moe {
 struct EncodedText {
   std::string name;
   TokenFile tokens;
+  std::optional<TokenFile> replies; ///< of conversations: 1 for what the assistant says
 };
 
 /// Texts given as NAME=PATH, encoded into files that are gone when this is.
 class EncodedTexts {
  public:
   /// `data` as the flag --data has it; domains are in the order of their first mention.
-  EncodedTexts(const std::vector<std::string>& data, const Tokenizer& tokenizer);
+  /// Conversations are written as the folder's chat template does.
+  EncodedTexts(
+      const std::vector<std::string>& data,
+      const Tokenizer& tokenizer,
+      const std::filesystem::path& model_folder);
   ~EncodedTexts();
   EncodedTexts(const EncodedTexts&) = delete;
   EncodedTexts& operator=(const EncodedTexts&) = delete;

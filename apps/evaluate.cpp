@@ -242,7 +242,7 @@ void evaluate_tasks_file(const Arguments& arguments) {
 void evaluate_data(const Arguments& arguments) {
   const auto loaded = load_rounded(arguments);
   const auto tokenizer = Tokenizer::load(loaded.folder);
-  const EncodedTexts texts(arguments.data, tokenizer);
+  const EncodedTexts texts(arguments.data, tokenizer, loaded.folder);
   EvaluationCut cut;
   cut.batch_size = arguments.batch_size;
   cut.sequence_length = arguments.sequence_length > 0 ? arguments.sequence_length

@@ -98,9 +98,9 @@ void check_arguments(const Arguments& arguments) {
 
 RoutingRecord record_data(const Arguments& arguments, const LoadedModel& loaded) {
   const auto tokenizer = Tokenizer::load(loaded.folder);
-  const EncodedTexts texts(arguments.data, tokenizer);
+  const EncodedTexts texts(arguments.data, tokenizer, loaded.folder);
   std::vector<RecordedDomain> domains;
-  for (const auto& [name, tokens] : texts.domains()) {
+  for (const auto& [name, tokens, replies] : texts.domains()) {
     domains.push_back({name, tokens});
   }
   return record_routing(

@@ -64,7 +64,7 @@ void write_tokenizer(
   write_file_atomically(folder / "tokenizer.json", extras.tokenizer_json);
   OrderedJson config;
   config["tokenizer_class"] = "PreTrainedTokenizerFast";
-  if (extras.end_of_text_id) {
+  if (!extras.eos_token_ids.empty()) {
     config["eos_token"] = extras.end_of_text;
   }
   config["model_max_length"] = options.context_length;
@@ -139,9 +139,8 @@ std::vector<std::string> write_model_files(
   ConfigExtras config_extras;
   config_extras.load_balancing_weight = extras.load_balancing_weight;
   config_extras.dtype = dtype_name(extras.dtype);
-  if (extras.end_of_text_id) {
-    config_extras.eos_token_ids = {*extras.end_of_text_id};
-  }
+  config_extras.bos_token_id = extras.bos_token_id;
+  config_extras.eos_token_ids = extras.eos_token_ids;
   const WrittenConfig config = write_config(options, config_extras, extras.family);
   check_same_tensors(
       decoder_tensors(options),

@@ -18,8 +18,9 @@ namespace moe {
 struct ModelExtras {
   /// Text of tokenizer.json; empty writes none.
   std::string tokenizer_json;
-  /// Id of the token that ends a text, and how it is written.
-  std::optional<int64_t> end_of_text_id;
+  /// Id of the token that begins a text, and ids that end one, the first of them as written.
+  std::optional<int64_t> bos_token_id;
+  std::vector<int64_t> eos_token_ids;
   std::string end_of_text = "<|endoftext|>";
   /// Ours: 1 at perfect balance. Written to config.json divided by K.
   double load_balancing_weight = 0.0;

@@ -93,8 +93,8 @@ Document document_of_json_line(std::string_view line, const std::string& where) 
   check(
       object.is_object() && object.contains("text") && object["text"].is_string(),
       where,
-      ": expected an object with a string \"text\", found ",
-      object.is_object() ? "an object without one" : object.type_name());
+      ": expected an object with a string \"text\" or a list \"messages\", found ",
+      object.is_object() ? "an object without either" : object.type_name());
   document.text = object["text"].get<std::string>();
   return document;
 }

@@ -1,5 +1,6 @@
 #include "moe/data/encode_corpus.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "moe/data/sha256.h"
@@ -34,15 +35,24 @@ class TokenWriter {
           chat_.has_value(),
           where,
           " is a conversation, and the tokenizer's folder does not say how turns are written; "
-          "chat_format takes ",
+          "moe-convert IN OUT --chat-format chatml makes a folder that does, and chat_format "
+          "takes ",
           chat_format_names());
-      return add_conversation(document);
+      try {
+        return add_conversation(document);
+      } catch (const Error& error) {
+        fail(where, ": ", error.what());
+      }
     }
     check(!replies_, where, " is a text; texts and conversations need domains of their own");
     has_text_ = true;
     const auto ids = tokenizer_.encode_ordinary(document.text);
     writer_.add(ids, static_cast<int64_t>(document.text.size()));
     return static_cast<int64_t>(ids.size());
+  }
+
+  int64_t reply_tokens() const {
+    return reply_tokens_;
   }
 
   void finish() {
@@ -56,10 +66,7 @@ class TokenWriter {
   int64_t add_conversation(const Document& document) {
     check(
         !has_text_,
-        document.path,
-        ": document ",
-        document.number + 1,
-        " is a conversation; texts and conversations need domains of their own");
+        "it is a conversation after texts; texts and conversations need domains of their own");
     if (!replies_) {
       replies_.emplace(
           replies_path(path_), kRepliesVocabulary, kRepliesName, /*end_of_text=*/0);
@@ -72,8 +79,12 @@ class TokenWriter {
       reply_bytes +=
           message.role == "assistant" ? static_cast<int64_t>(message.content.size()) : 0;
     }
+    check(
+        reply_bytes > 0,
+        "there is nothing to learn, no turn is the assistant's (role assistant)");
     writer_.add(tokens.ids, static_cast<int64_t>(document.text.size()));
     replies_->add(replies, reply_bytes);
+    reply_tokens_ += std::count(replies.begin(), replies.end(), 1);
     return static_cast<int64_t>(tokens.ids.size());
   }
 
@@ -82,6 +93,7 @@ class TokenWriter {
   std::string path_;
   TokenFileWriter writer_;
   std::optional<TokenFileWriter> replies_;
+  int64_t reply_tokens_ = 0;
   bool has_text_ = false;
 };
 
@@ -130,6 +142,7 @@ EncodedCorpus encode_documents(
         "' is too short to hold out 5 % of it; give more text, or val_data");
   }
   writer.finish();
+  corpus.reply_tokens = writer.reply_tokens();
   corpus.sha256 = to_hex(hash.digest());
   return corpus;
 }

@@ -15,6 +15,7 @@ namespace moe {
 struct EncodedCorpus {
   int64_t documents = 0;
   int64_t tokens = 0;
+  int64_t reply_tokens = 0; ///< of conversations: those that the assistant says
   int64_t text_bytes = 0;
   std::string sha256; ///< of the text, document by document, in hexadecimal
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <span>
 
 #include "moe/data/permutation.h"
@@ -71,6 +72,44 @@ void mark_documents(
       ++number;
     }
   }
+}
+
+/// Fills row `row` of a batch with the conversations of row `packed_row` of a packing.
+void fill_conversations(
+    Batch& batch,
+    int64_t row,
+    const TokenFile& tokens,
+    const TokenFile& replies,
+    const Packing& packing,
+    int64_t packed_row) {
+  const int64_t length = batch.inputs.size(1);
+  float* mask = batch.loss_mask.mutable_data_ptr<float>() + row * length;
+  bool* is_token = batch.token_mask.mutable_data_ptr<bool>() + row * length;
+  const auto documents = row_of(batch.documents, row);
+  const auto first = static_cast<size_t>(packed_row);
+  int64_t position = 0;
+  int64_t number = 0;
+  for (int64_t i = packing.row_begin[first]; i < packing.row_begin[first + 1]; ++i) {
+    const int64_t begin = tokens.document_begin(packing.order[static_cast<size_t>(i)]);
+    const int64_t end = tokens.document_begin(packing.order[static_cast<size_t>(i)] + 1);
+    const int64_t count = std::min(end - begin - 1, length - position);
+    const auto part = [&](std::span<int64_t> ids) {
+      return ids.subspan(static_cast<size_t>(position), static_cast<size_t>(count));
+    };
+    tokens.read(begin, part(row_of(batch.inputs, row)));
+    tokens.read(begin + 1, part(row_of(batch.targets, row)));
+    std::vector<int64_t> said(static_cast<size_t>(count));
+    replies.read(begin + 1, said);
+    for (int64_t j = 0; j < count; ++j) {
+      mask[position + j] = static_cast<float>(said[static_cast<size_t>(j)]);
+      documents[static_cast<size_t>(position + j)] = number;
+    }
+    position += count;
+    ++number;
+  }
+  std::fill(mask + position, mask + length, 0.0f);
+  std::fill(is_token + position, is_token + length, false);
+  std::fill(documents.begin() + position, documents.end(), number);
 }
 
 } // namespace
@@ -200,63 +239,56 @@ void TokenDataset::fill_window(Batch& batch, int64_t row, const Mixture::Place& 
 }
 
 void TokenDataset::fill_packed(Batch& batch, int64_t row, const Mixture::Place& place) const {
-  const auto& [name, tokens, replies] = domains_[static_cast<size_t>(place.domain)];
-  const auto& packing = packings_[static_cast<size_t>(place.domain)];
+  const auto domain = static_cast<size_t>(place.domain);
+  const auto& packing = packings_[domain];
   const int64_t rows = packing.num_rows();
   const auto epoch = static_cast<uint64_t>(place.index / rows);
   const auto key = mix_bits(
       {static_cast<uint64_t>(seed_), kRowKey, static_cast<uint64_t>(place.domain), epoch});
-  const auto packed_row = static_cast<size_t>(permute(place.index % rows, rows, key));
-  const int64_t length = batch.inputs.size(1);
-  float* mask = batch.loss_mask.mutable_data_ptr<float>() + row * length;
-  bool* is_token = batch.token_mask.mutable_data_ptr<bool>() + row * length;
-  const auto documents = row_of(batch.documents, row);
-  int64_t position = 0;
-  int64_t number = 0;
-  for (int64_t i = packing.row_begin[packed_row]; i < packing.row_begin[packed_row + 1]; ++i) {
-    const int64_t begin = tokens.document_begin(packing.order[static_cast<size_t>(i)]);
-    const int64_t end = tokens.document_begin(packing.order[static_cast<size_t>(i)] + 1);
-    const int64_t count = std::min(end - begin - 1, length - position);
-    const auto part = [&](std::span<int64_t> ids) {
-      return ids.subspan(static_cast<size_t>(position), static_cast<size_t>(count));
-    };
-    tokens.read(begin, part(row_of(batch.inputs, row)));
-    tokens.read(begin + 1, part(row_of(batch.targets, row)));
-    std::vector<int64_t> said(static_cast<size_t>(count));
-    replies->read(begin + 1, said);
-    for (int64_t j = 0; j < count; ++j) {
-      mask[position + j] = static_cast<float>(said[static_cast<size_t>(j)]);
-      documents[static_cast<size_t>(position + j)] = number;
-    }
-    position += count;
-    ++number;
-  }
-  std::fill(mask + position, mask + length, 0.0f);
-  std::fill(is_token + position, is_token + length, false);
-  std::fill(documents.begin() + position, documents.end(), number);
+  const int64_t packed_row = permute(place.index % rows, rows, key);
+  fill_conversations(
+      batch, row, domains_[domain].tokens, *domains_[domain].replies, packing, packed_row);
 }
 
-Packing pack_documents(const TokenFile& tokens, int64_t sequence_length, int64_t seed) {
-  Packing packing;
-  const int64_t count = tokens.num_documents();
+Packing pack_documents(
+    const TokenFile& tokens, int64_t sequence_length, int64_t seed, int64_t documents) {
+  const int64_t count = documents < 0 ? tokens.num_documents() : documents;
   const auto key = mix_bits({static_cast<uint64_t>(seed), kOrderKey});
-  int64_t used = sequence_length; // of the row; the first document begins one
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t document = permute(i, count, key);
-    const int64_t length = std::min(
+  const auto inputs_of = [&](int64_t document) {
+    return std::min(
         sequence_length,
         tokens.document_begin(document + 1) - tokens.document_begin(document) - 1);
-    if (length < 1) {
-      continue; // nothing to predict
+  };
+  std::vector<int64_t> order;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t document = permute(i, count, key);
+    if (inputs_of(document) >= 1) { // else there is nothing to predict
+      order.push_back(document);
     }
-    if (used + length > sequence_length) {
-      packing.row_begin.push_back(static_cast<int64_t>(packing.order.size()));
-      used = 0;
-    }
-    packing.order.push_back(document);
-    used += length;
   }
-  check(!packing.order.empty(), tokens.path(), ": there is no conversation to learn from");
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return inputs_of(a) > inputs_of(b);
+  });
+  std::vector<std::vector<int64_t>> rows;
+  std::multimap<int64_t, size_t> row_by_room;
+  for (const int64_t document : order) {
+    const int64_t length = inputs_of(document);
+    auto fullest = row_by_room.lower_bound(length);
+    if (fullest == row_by_room.end()) {
+      rows.emplace_back();
+      fullest = row_by_room.emplace(sequence_length, rows.size() - 1);
+    }
+    const auto [room, row] = *fullest;
+    row_by_room.erase(fullest);
+    row_by_room.emplace(room - length, row);
+    rows[row].push_back(document);
+  }
+  check(!rows.empty(), tokens.path(), ": there is no conversation to learn from");
+  Packing packing;
+  for (const auto& row : rows) {
+    packing.row_begin.push_back(static_cast<int64_t>(packing.order.size()));
+    packing.order.insert(packing.order.end(), row.begin(), row.end());
+  }
   packing.row_begin.push_back(static_cast<int64_t>(packing.order.size()));
   return packing;
 }
@@ -281,11 +313,34 @@ EvaluationWindows::EvaluationWindows(
   if (max_tokens > 0) {
     num_tokens_ = std::min(num_tokens_, max_tokens);
   }
+  if (replies_) {
+    const int64_t conversations = tokens_.document_of(num_tokens_ - 1) + 1;
+    num_tokens_ = tokens_.document_begin(conversations);
+    packing_ = pack_documents(tokens_, sequence_length, /*seed=*/0, conversations);
+  }
 }
 
 int64_t EvaluationWindows::num_batches() const {
+  if (replies_) {
+    return (packing_.num_rows() - 1) / batch_size_ + 1;
+  }
   const int64_t windows = (num_tokens_ - 1) / sequence_length_ + 1;
   return (windows - 1) / batch_size_ + 1;
+}
+
+Batch EvaluationWindows::empty_batch() const {
+  Batch batch;
+  batch.inputs = empty_ids(batch_size_, sequence_length_);
+  batch.targets = empty_ids(batch_size_, sequence_length_);
+  batch.loss_mask = torch::zeros({batch_size_, sequence_length_});
+  batch.domains = torch::full({batch_size_}, domain_, torch::kInt64);
+  if (document_mask_) {
+    batch.documents = empty_ids(batch_size_, sequence_length_);
+  }
+  if (replies_) {
+    batch.token_mask = torch::ones({batch_size_, sequence_length_}, torch::kBool);
+  }
+  return batch;
 }
 
 Batch EvaluationWindows::batch(int64_t index) const {
@@ -295,16 +350,16 @@ Batch EvaluationWindows::batch(int64_t index) const {
       index,
       " of ",
       num_batches());
-  Batch batch;
-  batch.inputs = empty_ids(batch_size_, sequence_length_);
-  batch.targets = empty_ids(batch_size_, sequence_length_);
-  batch.loss_mask = torch::zeros({batch_size_, sequence_length_});
-  batch.domains = torch::full({batch_size_}, domain_, torch::kInt64);
-  if (document_mask_) {
-    batch.documents = empty_ids(batch_size_, sequence_length_);
-  }
+  auto batch = empty_batch();
   for (int64_t row = 0; row < batch_size_; ++row) {
-    const int64_t begin = (index * batch_size_ + row) * sequence_length_; // first target
+    const int64_t window = index * batch_size_ + row;
+    if (replies_) {
+      if (window < packing_.num_rows()) {
+        fill_conversations(batch, row, tokens_, *replies_, packing_, window);
+      }
+      continue;
+    }
+    const int64_t begin = window * sequence_length_; // first target
     const int64_t count = std::min(sequence_length_, num_tokens_ - begin);
     if (count <= 0) {
       break;
@@ -323,13 +378,6 @@ Batch EvaluationWindows::batch(int64_t index) const {
     if (document_mask_) {
       mark_documents(
           tokens_, begin - 1, row_of(batch.documents, row).first(used), {mask, used});
-    }
-    if (replies_) {
-      std::vector<int64_t> said(used);
-      replies_->read(begin, said);
-      std::transform(said.begin(), said.end(), mask, mask, [](int64_t is_reply, float counts) {
-        return is_reply == 1 ? counts : 0.0f;
-      });
     }
   }
   return batch;

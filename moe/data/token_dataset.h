@@ -35,9 +35,11 @@ struct Packing {
   }
 };
 
-/// Packs the documents into rows of `sequence_length` inputs. A row has at least one document,
-/// of which what does not fit is left out. The same seed gives the same packing.
-Packing pack_documents(const TokenFile& tokens, int64_t sequence_length, int64_t seed);
+/// Packs the first `documents` documents, or all if -1, into rows of `sequence_length` inputs:
+/// the longest first, each into the fullest row that still has room for it. Of a document that
+/// is longer than a row, what does not fit is left out. The same seed gives the same packing.
+Packing pack_documents(
+    const TokenFile& tokens, int64_t sequence_length, int64_t seed, int64_t documents = -1);
 
 /// One domain of a dataset. With `replies`, its documents are conversations.
 struct TokenDomain {
@@ -114,7 +116,8 @@ class EvaluationWindows {
  public:
   /// Evaluates the first `max_tokens` tokens, or all of them if 0. `domain` is what the batches
   /// carry. With `document_mask`, the first token of a document does not count. With `replies`,
-  /// only what the assistant says counts, and attention stays inside conversations.
+  /// the conversations that begin among these tokens are packed as for training: whole, each by
+  /// itself, and only what the assistant says counts.
   EvaluationWindows(
       TokenFile tokens,
       int64_t domain,
@@ -130,16 +133,19 @@ class EvaluationWindows {
   Batch batch(int64_t index) const;
 
   /// Tokens evaluated, the targets with a loss mask of 1 and, with `document_mask`, the first
-  /// of each document.
+  /// of each document. Of conversations all that begin within `max_tokens`.
   int64_t num_tokens() const {
     return num_tokens_;
   }
 
   /// Bytes of text that these tokens stand for. Exact for whole documents; where `max_tokens`
-  /// ends within one, its bytes are counted in proportion to its tokens.
+  /// ends within one, its bytes are counted in proportion to its tokens. Of conversations the
+  /// bytes of replies.
   int64_t text_bytes() const;
 
  private:
+  Batch empty_batch() const;
+
   TokenFile tokens_;
   int64_t domain_;
   int64_t batch_size_;
@@ -147,6 +153,7 @@ class EvaluationWindows {
   int64_t num_tokens_;
   bool document_mask_;
   std::optional<TokenFile> replies_;
+  Packing packing_; ///< of conversations
 };
 
 } // namespace moe

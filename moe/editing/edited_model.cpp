@@ -32,9 +32,8 @@ std::vector<std::string> save_edited_model(
   extras.keep_types = true;
   extras.family = source.family();
   extras.load_balancing_weight = source.extras().load_balancing_weight;
-  if (source.extras().eos_token_ids.size() == 1) {
-    extras.end_of_text_id = source.extras().eos_token_ids[0];
-  }
+  extras.bos_token_id = source.extras().bos_token_id;
+  extras.eos_token_ids = source.extras().eos_token_ids;
   AtomicFolder target(folder);
   auto notices = write_model_files(target.path(), model.options, model.tensors, extras);
   copy_companions(source.path(), target.path());

@@ -44,9 +44,40 @@ std::string recorded_fingerprint(const std::filesystem::path& path, const std::s
 
 std::string describe(const EncodedCorpus& corpus) {
   std::ostringstream text;
-  text << corpus.documents << (corpus.documents == 1 ? " document, " : " documents, ")
-       << corpus.tokens << " tokens, " << corpus.text_bytes << " bytes";
+  const char* what = corpus.reply_tokens > 0 ? "conversation" : "document";
+  text << corpus.documents << ' ' << what << (corpus.documents == 1 ? ", " : "s, ")
+       << corpus.tokens << " tokens";
+  if (corpus.reply_tokens > 0) {
+    text << " (" << corpus.reply_tokens << " of replies)";
+  }
+  text << ", " << corpus.text_bytes << " bytes";
   return text.str();
+}
+
+/// Says into how many rows the conversations of a domain are packed, and how many are cut.
+void log_packing(
+    const DomainFiles& domain, const TrainerOptions& options, const LogCallback& log) {
+  const auto& tokens = domain.training;
+  const int64_t length = options.sequence_length;
+  int64_t used = 0;
+  int64_t cut = 0;
+  for (int64_t i = 0; i < tokens.num_documents(); ++i) {
+    const int64_t size = tokens.document_begin(i + 1) - tokens.document_begin(i) - 1;
+    used += std::min(size, length);
+    cut += size > length ? 1 : 0;
+  }
+  const int64_t rows = pack_documents(tokens, length, options.seed).num_rows();
+  std::ostringstream text;
+  text << domain.name << ": packed into " << rows << " rows of " << length << " tokens, "
+       << 100 * used / (rows * length) << " % full";
+  log(text.str());
+  if (cut > 0) {
+    std::ostringstream warning;
+    warning << "warning: " << domain.name << ": " << cut << " of " << tokens.num_documents()
+            << " conversations are longer than sequence_length " << length
+            << "; what is beyond is not learned";
+    log(warning.str());
+  }
 }
 
 /// The held-out text of each training domain: its own 5 %, or what `val_data` says.
@@ -107,11 +138,7 @@ std::optional<ChatFormat> run_chat_format(
   if (!options.chat_format.empty()) {
     return named_chat_format(options.chat_format, config);
   }
-  try {
-    return recognise_chat_format(config, tokenizer);
-  } catch (const Error&) {
-    return std::nullopt; // an error as soon as there is a conversation
-  }
+  return find_chat_format(config, tokenizer); // without one, a conversation is an error
 }
 
 } // namespace
@@ -177,6 +204,9 @@ TrainingData prepare_training_data(
          TokenFile(held_out_path, tokenizer.vocab_size(), json),
          open_replies(training_path),
          open_replies(held_out_path)});
+    if (encode && result.domains.back().training_replies) {
+      log_packing(result.domains.back(), options, log);
+    }
   }
   if (encode) {
     fingerprint = to_hex(hash.digest());

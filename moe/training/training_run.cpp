@@ -105,6 +105,7 @@ void TrainingRun::start(const DecoderOptions& model) {
       const ModelFolder folder(from);
       folder.load_into(*new_model);
       family_ = folder.family();
+      origin_ = folder.extras();
       keep_companions(from);
       new_experts = read_new_experts(from);
     }
@@ -141,6 +142,7 @@ void TrainingRun::resume() {
     keep_companions(found.folder);
   }
   family_ = saved.family();
+  origin_ = saved.extras();
   DecoderLM model(saved.options());
   saved.load_into(*model);
   trainer_.emplace(
@@ -330,9 +332,13 @@ void TrainingRun::save(bool is_best) {
   ModelExtras extras;
   extras.family = family_;
   extras.tokenizer_json = tokenizer_->to_json();
-  extras.end_of_text_id = tokenizer_->end_of_text();
-  if (extras.end_of_text_id) {
+  if (tokenizer_->end_of_text()) {
+    extras.eos_token_ids = {*tokenizer_->end_of_text()};
     extras.end_of_text = tokenizer_->token_bytes(*tokenizer_->end_of_text());
+  }
+  if (!options_.from.empty()) {
+    extras.bos_token_id = origin_.bos_token_id;
+    extras.eos_token_ids = origin_.eos_token_ids;
   }
   extras.load_balancing_weight = options_.load_balancing_weight;
   auto state = trainer_->state();

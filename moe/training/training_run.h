@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "moe/checkpoint/huggingface/config.h"
 #include "moe/checkpoint/run_folder.h"
 #include "moe/data/tokenizer/tokenizer.h"
 #include "moe/decoder/decoder_options.h"
@@ -108,7 +109,8 @@ class TrainingRun {
   std::optional<double> best_loss_;
   std::optional<int64_t> best_step_;
   int64_t saved_step_ = -1;
-  std::string family_; ///< architecture of the folder that the model comes from, if any
+  std::string family_;  ///< architecture of the folder that the model comes from, if any
+  ConfigExtras origin_; ///< what else that folder's configuration says
 };
 
 } // namespace moe

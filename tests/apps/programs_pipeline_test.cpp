@@ -381,4 +381,66 @@ TEST_CASE("moe-train learns replies of conversations", "[programs]") {
   bytes.insert(bytes.end(), {"--data", "chat=" + data});
   CHECK_THAT(
       error_of("moe-train", bytes, 1), ContainsSubstring("the tokenizer has no token <s>"));
+
+  // A base model gets the tokens of ChatML, learns to reply, and stops where a turn ends.
+  const auto base = folder.path() / "base";
+  train(base);
+  const auto ready = (folder.path() / "ready").string();
+  const Arguments make_ready = {base.string(), ready, "--chat-format", "chatml"};
+  const auto converted = run("moe-convert", make_ready);
+  INFO(converted.err);
+  REQUIRE(converted.exit_code == 0);
+  CHECK_THAT(
+      error_of("moe-convert", {ready, ready + "2", "--chat-format", "chatml"}, 1),
+      ContainsSubstring("has a chat template"));
+  const Arguments chat = {
+      "--out=" + out,
+      "--from=" + ready,
+      "--data=" + data,
+      "--steps=60",
+      "--batch-size=4",
+      "--sequence-length=28",
+      "--lr=0.02",
+      "--eval-every=0",
+      "--threads=1"};
+  const auto trained = run("moe-train", chat);
+  INFO(trained.err);
+  REQUIRE(trained.exit_code == 0);
+  CHECK_THAT(
+      trained.err, ContainsSubstring("conversations are longer than sequence_length 28"));
+  auto longer = chat;
+  longer[0] += "2";
+  longer[5] = "--sequence-length=64";
+  const auto whole = run("moe-train", longer);
+  REQUIRE(whole.exit_code == 0);
+  CHECK_THAT(whole.err, ContainsSubstring("rows of 64 tokens"));
+  CHECK_THAT(whole.err, !ContainsSubstring("are longer than"));
+  CHECK(
+      read_bytes(out + "2/last/tokenizer_config.json") ==
+      read_bytes(ready + "/tokenizer_config.json"));
+  const auto scores =
+      run("moe-evaluate", {out + "2", "--data", "chat=" + data, "--threads=1", "--json"});
+  INFO(scores.err);
+  REQUIRE(scores.exit_code == 0);
+  CHECK(json::parse(scores.out)["tokens"] == 60 * 5); // four letters and the end of the turn
+  CHECK(json::parse(scores.out)["bytes"] == 60 * 4);
+  CHECK(json::parse(scores.out)["loss"] < 0.1);
+  const auto silent = folder.write(
+      "silent.jsonl",
+      R"({"messages": [{"role": "user", "content": "Say a."}]})"
+      "\n");
+  auto nothing = chat;
+  nothing[0] += "3";
+  nothing[2] = "--data=" + silent;
+  CHECK_THAT(
+      last_error_line("moe-train", run("moe-train", nothing).err),
+      ContainsSubstring("document 1: there is nothing to learn"));
+  const auto reply = run(
+      "moe-generate",
+      {out + "2", "--chat", "--prompt", "Say a.", "--temperature=0", "--json", "--threads=1"});
+  INFO(reply.err);
+  REQUIRE(reply.exit_code == 0);
+  const auto generation = json::parse(reply.out);
+  CHECK(generation["text"] == "aaaa");
+  CHECK(generation["finish"] == "end_of_text");
 }

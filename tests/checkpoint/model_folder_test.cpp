@@ -158,7 +158,7 @@ TEST_CASE("save_model_folder writes the tokenizer beside the weights", "[checkpo
   const auto path = folder.path() / "model";
   ModelExtras extras;
   extras.tokenizer_json = "{\"version\":\"1.0\"}";
-  extras.end_of_text_id = 10;
+  extras.eos_token_ids = {10};
   save_model_folder(path, tiny_model_options(), random_tensors(tiny_model_options()), extras);
   CHECK(folder.read("model/tokenizer.json") == extras.tokenizer_json);
   CHECK_THAT(

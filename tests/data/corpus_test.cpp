@@ -115,7 +115,7 @@ TEST_CASE("JSONL errors name file and line", "[data]") {
   error("{\"text\": \"one\"", "not JSON");
   error("{\"text\": \"\\ud800\"}", "not JSON");
   error("nonsense", "not JSON");
-  error("{\"txt\": \"one\"}", "found an object without one");
+  error("{\"txt\": \"one\"}", "found an object without either");
   error("{\"text\": 5}", "string \"text\"");
   error("[\"one\"]", "found array");
   error(std::string(100000, '['), "not JSON");

@@ -273,6 +273,7 @@ TEST_CASE("TokenDataset: conversations are packed whole, and only replies count"
   const auto packing = pack_documents(domain.tokens, kLength, /*seed=*/0);
   CHECK(std::set<int64_t>(packing.order.begin(), packing.order.end()).size() == lengths.size());
   const int64_t rows = packing.num_rows();
+  CHECK(rows == 3); // 12, 6 + 5 and 4 + 3 + 2 inputs
   const auto batch = dataset.batch(0, rows, kLength);
   const auto inputs = values(batch.inputs);
   const auto targets = values(batch.targets);
@@ -315,11 +316,34 @@ TEST_CASE("EvaluationWindows: of conversations only replies count", "[data]") {
       /*document_mask=*/false,
       make_replies(folder, "chat.replies", lengths, 2));
   double sum = 0.0;
+  std::set<int64_t> inputs;
   for (int64_t i = 0; i < windows.num_batches(); ++i) {
     const auto batch = windows.batch(i);
     CHECK(batch.documents.defined());
     sum += batch.loss_mask.sum().item<double>();
+    const auto seen = values(batch.inputs.masked_select(batch.token_mask));
+    inputs.insert(seen.begin(), seen.end());
+    const auto row_ends = batch.loss_mask.select(1, 7);
+    CHECK(
+        row_ends.sum().item<double>() == 0.0); // the end of text, or in the middle of the last
   }
-  CHECK(sum == 6.0);
+  CHECK(sum == 4.0); // what the longest one replies lies beyond
   CHECK(windows.text_bytes() == 6);
+  // Each is seen from its first token on.
+  for (const int64_t begin : {0, 6, 11}) {
+    for (int64_t id = begin; id < begin + 4; ++id) {
+      CHECK(inputs.contains(id));
+    }
+  }
+  const EvaluationWindows first(
+      make_tokens(folder, "chat", lengths),
+      0,
+      2,
+      8,
+      /*max_tokens=*/7,
+      false,
+      make_replies(folder, "chat.replies", lengths, 2));
+  CHECK(first.num_tokens() == 11); // the conversations that begin there, whole
+  CHECK(first.batch(0).loss_mask.sum().item<double>() == 4.0);
+  CHECK(first.text_bytes() == 4);
 }

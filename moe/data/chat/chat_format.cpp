@@ -102,7 +102,11 @@ void read_template(ChatFormat& format, const std::string& jinja) {
 
 int32_t control_id(const Tokenizer& tokenizer, const std::string& token) {
   const auto id = tokenizer.token_id(token);
-  check(id.has_value(), "chat format: the tokenizer has no token ", token);
+  check(
+      id.has_value(),
+      "chat format: the tokenizer has no token ",
+      token,
+      token.starts_with("<|im_") ? "; moe-convert IN OUT --chat-format chatml adds it" : "");
   return *id;
 }
 
@@ -186,12 +190,23 @@ ChatFormat recognise_chat_format(const TokenizerConfig& config, const Tokenizer&
       return format;
     }
   }
+  check(
+      !jinja.empty(),
+      "chat: the folder has no chat template and no tokens of a known chat format; a base "
+      "model "
+      "gets one by moe-convert IN OUT --chat-format chatml, and learns it from conversations");
   fail(
-      jinja.empty()
-          ? "chat: the folder has no chat template and no tokens of a known chat format"
-          : "chat: the folder's chat template is none of the known formats",
-      "; --chat-format takes ",
+      "chat: the folder's chat template is none of the known formats; --chat-format takes ",
       chat_format_names());
+}
+
+std::optional<ChatFormat> find_chat_format(
+    const TokenizerConfig& config, const Tokenizer& tokenizer) {
+  try {
+    return recognise_chat_format(config, tokenizer);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 std::string chat_text(

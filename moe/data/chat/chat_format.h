@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +47,10 @@ ChatFormat named_chat_format(const std::string& name, const TokenizerConfig& con
 /// The format that a folder's template (or, where it has none, its special tokens) asks for.
 /// Throws `Error` when the template is none of the known families.
 ChatFormat recognise_chat_format(const TokenizerConfig& config, const Tokenizer& tokenizer);
+
+/// The same; nothing where that throws.
+std::optional<ChatFormat> find_chat_format(
+    const TokenizerConfig& config, const Tokenizer& tokenizer);
 
 /// The text of a conversation: what transformers' `apply_chat_template(tokenize=False)` gives.
 /// `add_reply_header` adds what comes before the next reply. Throws `Error` for turns that the

@@ -3,9 +3,11 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "moe/data/chat/chatml.h"
 #include "moe/error.h"
 #include "tests/data/tokenizer/golden.h"
 #include "tests/support/catch.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace moe;
 using nlohmann::json;
@@ -136,4 +138,39 @@ TEST_CASE("A chat format needs its tokens and turns that it has", "[data]") {
   CHECK_THROWS_WITH(named_chat_format("vicuna", {}), ContainsSubstring("vicuna is not known"));
   CHECK_THROWS_WITH(
       recognise_chat_format({}, Tokenizer::bytes()), ContainsSubstring("no chat template"));
+}
+
+TEST_CASE("A folder of a base model becomes one that chats in ChatML", "[data]") {
+  const TemporaryFolder folder;
+  folder.write("tokenizer_config.json", R"({"eos_token": "<|endoftext|>", "other": [1]})");
+  folder.write("generation_config.json", R"({"eos_token_id": 256, "top_k": 7})");
+  const auto base = Tokenizer::bytes();
+  const auto tokenizer = with_chatml_tokens(base);
+  CHECK(tokenizer.vocab_size() == 259);
+  CHECK(tokenizer.token_id("<|im_start|>") == 257);
+  CHECK(tokenizer.token_id("<|im_end|>") == 258);
+  CHECK(tokenizer.end_of_text() == base.end_of_text());
+  CHECK(with_chatml_tokens(tokenizer).to_json() == tokenizer.to_json());
+  CHECK(tokenizer.encode_ordinary("<|im_end|>") == base.encode_ordinary("<|im_end|>"));
+
+  tokenizer.save(folder.path() / "tokenizer.json");
+  write_chatml_template(folder.path(), tokenizer);
+  const auto config = read_tokenizer_config(folder.path());
+  const auto format = recognise_chat_format(config, Tokenizer::load(folder.path()));
+  CHECK(format.family == ChatFamily::chatml);
+  CHECK(format.default_system.empty());
+  CHECK_FALSE(format.thinking);
+  const auto tokens = encode_chat(format, tokenizer, {{"user", "a"}}, true);
+  CHECK(
+      tokenizer.decode(tokens.ids) == "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n");
+  const auto object = [&](const char* name) {
+    return json::parse(std::ifstream(folder.path() / name));
+  };
+  CHECK(object("tokenizer_config.json")["eos_token"] == "<|im_end|>");
+  CHECK(object("tokenizer_config.json")["other"] == json({1}));
+  CHECK(object("generation_config.json") == json{{"eos_token_id", {258, 256}}, {"top_k", 7}});
+  write_chatml_template(folder.path(), tokenizer);
+  CHECK(object("generation_config.json")["eos_token_id"] == json({258, 256}));
+  CHECK_THROWS_WITH(
+      write_chatml_template(folder.path(), base), ContainsSubstring("no token <|im_end|>"));
 }
