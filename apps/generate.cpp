@@ -271,8 +271,7 @@ Session make_tracing_session(DecoderLM model, WeightType weights, ExpertTracer& 
       model, [&trace](const TracedToken& token) { trace.add(token); });
 }
 
-/// What computes the tokens.
-Session make_session(
+Session open_session(
     const ModelFolder& folder,
     const std::string& device,
     WeightType weights,
@@ -280,9 +279,17 @@ Session make_session(
   if (trace.enabled()) {
     return make_tracing_session(read_model(folder, device), weights, trace);
   }
-  const Session session = device == "cpu"
-                              ? open_inference_session(folder, weights)
-                              : make_inference_session(read_model(folder, device), weights);
+  return device == "cpu" ? open_inference_session(folder, weights)
+                         : make_inference_session(read_model(folder, device), weights);
+}
+
+/// What computes the tokens.
+Session make_session(
+    const ModelFolder& folder,
+    const std::string& device,
+    WeightType weights,
+    ExpertTracer& trace) {
+  const auto session = open_session(folder, device, weights, trace);
   if (session->description().starts_with("modules")) {
     StatusLine().log(
         "note: tokens are computed by {}, not from packed weights", session->description());

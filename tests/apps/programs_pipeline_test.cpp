@@ -303,7 +303,7 @@ TEST_CASE("moe-generate --chat refuses a model that knows no turns", "[programs]
   const auto model = (folder.path() / "run" / "best").string();
   CHECK_THAT(
       error_of("moe-generate", {model, "--chat", "--prompt", "Hi"}, 1),
-      ContainsSubstring("--chat-format takes chatml"));
+      ContainsSubstring("moe-convert IN OUT --chat-format chatml"));
   CHECK_THAT(
       error_of("moe-generate", {model, "--chat", "--chat-format=x", "--prompt", "Hi"}, 1),
       ContainsSubstring("chat_format: x is not known"));
