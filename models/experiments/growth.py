@@ -5,7 +5,7 @@ rows of the router are trained on the new domain, alone or with a little of the 
 batch; everything else stays as it is. Losses on held-out text, in nats per token.
 """
 
-from laboratory import DOMAINS, arguments, spread, table
+from laboratory import DOMAINS, FURTHER, arguments, spread, table
 
 NEW = "ja"
 OLD = [domain for domain in DOMAINS if domain != NEW]
@@ -40,14 +40,7 @@ def train_new(lab, grown, kind, seed):
         "only": "new-experts",
         "mix": [f"{name}={1 if name == NEW else replay}" for name in domains],
         "steps": STEPS[kind],
-        "lr": 2e-3,
-        "warmup_steps": 50,
-        "batch_size": 8,
-        "sequence_length": 128,
-        "eval_tokens": 49152,
-        "checkpoint_every": 0,
-        "keep_checkpoints": 1,
-        "threads": 1,
+        **FURTHER,
     }
     return lab.train(f"trained-{list(REPLAY).index(kind)}", options, seed)
 

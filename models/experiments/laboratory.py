@@ -12,6 +12,18 @@ import subprocess
 HERE = pathlib.Path(__file__).resolve().parent
 DOMAINS = ("en", "de", "fr", "ru", "ja", "code")
 
+# What base.toml says of a training, for one that goes on with a model.
+FURTHER = {
+    "lr": 2e-3,
+    "warmup_steps": 50,
+    "batch_size": 8,
+    "sequence_length": 128,
+    "eval_tokens": 49152,
+    "checkpoint_every": 0,
+    "keep_checkpoints": 1,
+    "threads": 1,
+}
+
 
 def flag(name):
     return "--" + name.replace("_", "-")

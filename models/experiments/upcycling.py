@@ -4,26 +4,16 @@ The dense model's networks are cut into two pieces each and copied to 16 experts
 active per token, so that it goes on to compute what it did before; then it is trained on.
 """
 
-from laboratory import arguments, spread, table
+from laboratory import FURTHER, arguments, spread, table
 
 BASE = {"num_experts": 0, "dense_dim": 128, "steps": 1000}
 MORE = 600
-FURTHER = {"steps": MORE, "lr": 2e-3, "warmup_steps": 50}
 PIECES = {"experts": 16, "experts_per_token": 2, "parts": 2}
 
 
 def further(lab, name, folder, seed):
     """Trains the model of this folder on."""
-    options = {
-        "from": folder,
-        **FURTHER,
-        "batch_size": 8,
-        "sequence_length": 128,
-        "eval_tokens": 49152,
-        "checkpoint_every": 0,
-        "keep_checkpoints": 1,
-        "threads": 1,
-    }
+    options = {"from": folder, "steps": MORE, **FURTHER}
     return lab.train(name, options, seed).final_loss()
 
 
