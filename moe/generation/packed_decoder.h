@@ -10,6 +10,11 @@
 
 namespace moe {
 
+/// The values of a vector of weights; null where the model has none.
+inline const float* data_or_null(const std::vector<float>& weights) {
+  return weights.empty() ? nullptr : weights.data();
+}
+
 /// Feed-forward networks of width F, stacked.
 struct PackedExperts {
   ExpertForm form;

@@ -17,10 +17,6 @@ torch::Tensor view_of(const std::vector<float>& values) {
   return values.empty() ? torch::Tensor() : torch::from_blob(data, {size}, torch::kFloat32);
 }
 
-const float* data_or_null(const std::vector<float>& values) {
-  return values.empty() ? nullptr : values.data();
-}
-
 torch::Tensor run(
     const PackedExperts& experts,
     const torch::Tensor& normed,

@@ -13,9 +13,7 @@ void add_chosen_experts(
     int64_t token,
     const float* logits,
     RoutingPlan& plan) {
-  const float* const bias =
-      layer.selection_bias.empty() ? nullptr : layer.selection_bias.data();
-  route_token(options, logits, bias, plan.routing);
+  route_token(options, logits, data_or_null(layer.selection_bias), plan.routing);
   for (const auto& [expert, weight] : plan.routing.chosen) {
     plan.members.push_back({&layer.experts, expert, token, weight});
   }

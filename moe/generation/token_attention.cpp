@@ -20,9 +20,7 @@ void Work::run_attention(size_t layer, std::span<const NextToken> tokens, Scratc
         for (int64_t t = 0; t < count; ++t) {
           float* const out = qkv.at(t) + panel.first;
           multiply_rows(weights.qkv, panel.first, panel.count, own.normed[t], out);
-          for (int64_t i = 0; i < panel.count && !weights.qkv_bias.empty(); ++i) {
-            out[i] += weights.qkv_bias[panel.first + i];
-          }
+          add_bias(data_or_null(weights.qkv_bias), panel.first, panel.count, out);
         }
       });
   counters.run(
@@ -48,9 +46,9 @@ void Work::run_attention(size_t layer, std::span<const NextToken> tokens, Scratc
           float* const to = residual.at(t) + panel.first;
           multiply_rows(
               weights.o, panel.first, panel.count, own.attended[t], own.result.data());
+          add_bias(data_or_null(weights.o_bias), panel.first, panel.count, own.result.data());
           for (int64_t i = 0; i < panel.count; ++i) {
-            const float bias = weights.o_bias.empty() ? 0.0F : weights.o_bias[panel.first + i];
-            to[i] += sizes.residual_multiplier * (own.result[i] + bias);
+            to[i] += sizes.residual_multiplier * own.result[i];
           }
         }
       });

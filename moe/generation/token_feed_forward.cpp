@@ -2,21 +2,6 @@
 #include "moe/kernels/cpu_activation.h"
 
 namespace moe::token_loop {
-namespace {
-
-/// Adds bias[first], ... to `values` [count]; nothing if `bias` is null.
-void add_bias(const float* bias, int64_t first, int64_t count, float* values) {
-  for (int64_t i = 0; i < count && bias != nullptr; ++i) {
-    values[i] += bias[first + i];
-  }
-}
-
-const float* data_or_null(const std::vector<float>& values) {
-  return values.empty() ? nullptr : values.data();
-}
-
-} // namespace
-
 void Work::plan(size_t layer, int64_t count, Scratch& own) {
   const auto norm = 2 * static_cast<int64_t>(layer) + 1;
   if (own.planned_for != norm) {

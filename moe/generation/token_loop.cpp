@@ -139,10 +139,9 @@ void Work::run_head(int64_t count, float* logits, Scratch& own) {
         for (int64_t t = 0; t < count; ++t) {
           float* const out = logits + t * vocab + panel.first;
           multiply_rows(model.head, panel.first, panel.count, own.normed[t], out);
+          add_bias(data_or_null(model.head_bias), panel.first, panel.count, out);
           for (int64_t i = 0; i < panel.count; ++i) {
-            const float bias =
-                model.head_bias.empty() ? 0.0F : model.head_bias[panel.first + i];
-            out[i] = sizes.logits_multiplier * (out[i] + bias);
+            out[i] *= sizes.logits_multiplier;
           }
         }
       });

@@ -42,6 +42,13 @@ inline Panel panel_of(int64_t task, int64_t size, int64_t rows) {
   return {task * size, std::min(size, rows - task * size)};
 }
 
+/// Adds bias[first], ... to `values` [count]; nothing if `bias` is null.
+inline void add_bias(const float* bias, int64_t first, int64_t count, float* values) {
+  for (int64_t i = 0; i < count && bias != nullptr; ++i) {
+    values[i] += bias[first + i];
+  }
+}
+
 /// Vectors of some tokens, padded with zeros as products want them.
 class Vectors {
  public:

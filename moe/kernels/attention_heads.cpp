@@ -29,15 +29,6 @@ int64_t num_token_runs(int64_t batch, int64_t length) {
   return batch * ((length + kTokens - 1) / kTokens);
 }
 
-// A node's tensors must be defined: an empty one stands for none.
-torch::Tensor empty_if_undefined(const torch::Tensor& tensor, const torch::Tensor& like) {
-  return tensor.defined() ? tensor.contiguous() : torch::empty({0}, like.options());
-}
-
-const float* data_or_null(const torch::Tensor& tensor) {
-  return tensor.numel() > 0 ? tensor.const_data_ptr<float>() : nullptr;
-}
-
 /// One node: projected, query_norm, key_norm (empty without norm) -> queries, keys, values.
 class HeadsNode : public torch::autograd::Function<HeadsNode> {
  public:
@@ -61,8 +52,8 @@ class HeadsNode : public torch::autograd::Function<HeadsNode> {
     const auto num_roots = query_norm.numel() > 0 ? batch * length * shape.normed() : 0;
     const auto roots = torch::empty({num_roots}, projected.options());
     const cpu::HeadTurn turn{
-        data_or_null(query_norm),
-        data_or_null(key_norm),
+        cpu::data_or_null(query_norm),
+        cpu::data_or_null(key_norm),
         static_cast<float>(epsilon),
         2 * cos.size(1),
         cos.const_data_ptr<float>(),
@@ -109,8 +100,8 @@ class HeadsNode : public torch::autograd::Function<HeadsNode> {
     const auto keys = gradient(outputs[1], shape.num_kv_heads);
     const auto values = gradient(outputs[2], shape.num_kv_heads);
     const cpu::HeadTurn turn{
-        data_or_null(saved[1]),
-        data_or_null(saved[2]),
+        cpu::data_or_null(saved[1]),
+        cpu::data_or_null(saved[2]),
         /*epsilon=*/0.0F,
         2 * saved[3].size(1),
         saved[3].const_data_ptr<float>(),
@@ -198,8 +189,8 @@ AttentionHeads attention_heads(const torch::Tensor& projected, const AttentionHe
       form.sin.sizes());
   const auto outputs = HeadsNode::apply(
       projected.contiguous(),
-      empty_if_undefined(form.query_norm, projected),
-      empty_if_undefined(form.key_norm, projected),
+      cpu::contiguous_or_empty(form.query_norm, projected),
+      cpu::contiguous_or_empty(form.key_norm, projected),
       form.cos.contiguous(),
       form.sin.contiguous(),
       shape,

@@ -6,6 +6,7 @@
 #include "moe/kernels/cpu_gemm.h"
 #include "moe/kernels/cpu_rows.h"
 #include "moe/kernels/cpu_tasks.h"
+#include "moe/kernels/cpu_tensors.h"
 #include "moe/kernels/cpu_transpose.h"
 #include "moe/kernels/cpu_weight_gradients.h"
 

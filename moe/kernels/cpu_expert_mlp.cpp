@@ -1,5 +1,6 @@
 #include "moe/kernels/cpu_expert_mlp.h"
 
+#include "moe/kernels/cpu_tensors.h"
 #include "moe/libtorch.h"
 
 namespace moe::cpu {
@@ -85,16 +86,7 @@ class ExpertMlp : public torch::autograd::Function<ExpertMlp> {
   }
 };
 
-// A node's tensors must be defined: an empty one stands for none.
-torch::Tensor contiguous_or_empty(const torch::Tensor& bias, const torch::Tensor& like) {
-  return bias.defined() ? bias.contiguous() : torch::empty({0}, like.options());
-}
-
 } // namespace
-
-const float* data_or_null(const at::Tensor& tensor) {
-  return tensor.defined() && tensor.numel() > 0 ? tensor.const_data_ptr<float>() : nullptr;
-}
 
 Sizes sizes_of(const at::Tensor& input, const Dispatch& rows, const ExpertWeights& weights) {
   return {

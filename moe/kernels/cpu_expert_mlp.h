@@ -79,9 +79,6 @@ struct Gradients {
   at::Tensor down_bias;  ///< [E, D]
 };
 
-/// The values of a float32 tensor; null if it is undefined or empty.
-const float* data_or_null(const at::Tensor& tensor);
-
 Gradients backward(
     const at::Tensor& output_gradient,
     const at::Tensor& input,

@@ -3,6 +3,7 @@
 #include "moe/kernels/cpu_gemm.h"
 #include "moe/kernels/cpu_rows.h"
 #include "moe/kernels/cpu_tasks.h"
+#include "moe/kernels/cpu_tensors.h"
 #include "moe/kernels/cpu_transpose.h"
 
 namespace moe::cpu {

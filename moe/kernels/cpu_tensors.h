@@ -12,4 +12,15 @@ inline bool is_plain_float(const at::Tensor& tensor) {
          tensor.layout() == at::kStrided;
 }
 
+/// The values of a float32 tensor; null if it is undefined or empty.
+inline const float* data_or_null(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.numel() > 0 ? tensor.const_data_ptr<float>() : nullptr;
+}
+
+/// An autograd node's tensors must be defined: an empty one of the type of `like` stands for
+/// none.
+inline at::Tensor contiguous_or_empty(const at::Tensor& tensor, const at::Tensor& like) {
+  return tensor.defined() ? tensor.contiguous() : at::empty({0}, like.options());
+}
+
 } // namespace moe::cpu
