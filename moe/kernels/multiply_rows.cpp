@@ -8,14 +8,9 @@
 namespace moe {
 namespace {
 
-// Rows that are computed together, so that the loads of the vector serve all of them and their
-// sums do not wait for each other.
-constexpr int64_t kRowBlock = 4;
-
-// So many weights ahead are asked for: the processor's own prefetching ends at every page, and
-// starts anew with every expert. The best of 2^8 to 2^12 on Zen 3.
-constexpr int64_t kFloatsAhead = 512;
-constexpr int64_t kInt8Ahead = 1024;
+// So many bytes ahead are asked for: the processor's own prefetching ends at every page, and
+// starts anew with every expert. The best of 2^9 to 2^12 on Zen 3.
+constexpr int64_t kBytesAhead = 1024;
 constexpr int64_t kCacheLine = 64;
 
 float portable_weight(const PackedMatrix& matrix, int64_t at) {
@@ -47,7 +42,8 @@ float portable_product(const PackedMatrix& matrix, int64_t row, const PackedVect
 
 #ifdef __x86_64__
 
-// Loops over kBlock rows are unrolled by the compiler; the sums stay in registers.
+// Rows are taken one after the other: weights are read in the order in which they lie, which is
+// what memory is fastest at. Reading four rows at once reached half of its speed on Zen 3.
 
 [[gnu::target("avx2,fma"), gnu::always_inline]] inline float sum_lanes(__m256 lanes) {
   const __m128 four =
@@ -73,105 +69,67 @@ float portable_product(const PackedMatrix& matrix, int64_t row, const PackedVect
   return from_bfloat16(half);
 }
 
-// out[i] = row i times x, for kBlock rows of floats or bfloat16.
-template <int kBlock, typename Weight>
-[[gnu::target("avx2,fma"), gnu::always_inline]] inline void float_block(
-    const Weight* weights, int64_t stride, int64_t columns, const float* x, float* out) {
-  __m256 even[kBlock];
-  __m256 odd[kBlock];
-  for (int r = 0; r < kBlock; ++r) {
-    even[r] = _mm256_setzero_ps();
-    odd[r] = _mm256_setzero_ps();
+/// Asks for the `bytes` that lie kBytesAhead of `from`.
+[[gnu::always_inline]] inline void prefetch(const void* from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += kCacheLine) {
+    __builtin_prefetch(static_cast<const char*>(from) + kBytesAhead + i);
+  }
+}
+
+/// A row of floats or bfloat16 times x.
+template <typename Weight>
+[[gnu::target("avx2,fma"), gnu::always_inline]] inline float float_row(
+    const Weight* weights, int64_t columns, const float* x) {
+  constexpr int64_t kSums = 4;
+  constexpr int64_t kStep = kSums * 8;
+  __m256 sums[kSums];
+  for (auto& sum : sums) {
+    sum = _mm256_setzero_ps();
   }
   int64_t i = 0;
-  for (; i + 16 <= columns; i += 16) {
-    const __m256 x0 = _mm256_loadu_ps(x + i);
-    const __m256 x1 = _mm256_loadu_ps(x + i + 8);
-    for (int r = 0; r < kBlock; ++r) {
-      if (i * int64_t{sizeof(Weight)} % kCacheLine == 0) {
-        __builtin_prefetch(weights + r * stride + i + kFloatsAhead);
-      }
-      even[r] = _mm256_fmadd_ps(load_eight(weights + r * stride + i), x0, even[r]);
-      odd[r] = _mm256_fmadd_ps(load_eight(weights + r * stride + i + 8), x1, odd[r]);
+  for (; i + kStep <= columns; i += kStep) {
+    prefetch(weights + i, kStep * int64_t{sizeof(Weight)});
+    for (int64_t s = 0; s < kSums; ++s) {
+      const __m256 values = _mm256_loadu_ps(x + i + 8 * s);
+      sums[s] = _mm256_fmadd_ps(load_eight(weights + i + 8 * s), values, sums[s]);
     }
   }
-  for (int r = 0; r < kBlock; ++r) {
-    float sum = sum_lanes(_mm256_add_ps(even[r], odd[r]));
-    for (int64_t j = i; j < columns; ++j) {
-      sum += load_one(weights[r * stride + j]) * x[j];
-    }
-    out[r] = sum;
+  for (; i + 8 <= columns; i += 8) {
+    sums[0] = _mm256_fmadd_ps(load_eight(weights + i), _mm256_loadu_ps(x + i), sums[0]);
   }
+  float sum = sum_lanes(
+      _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3])));
+  for (; i < columns; ++i) {
+    sum += load_one(weights[i]) * x[i];
+  }
+  return sum;
 }
 
-// The same for int8: the products of a group are exact, its scale multiplies their sum.
-template <int kBlock>
-[[gnu::target("avx2,fma"), gnu::always_inline]] inline void int8_block(
-    const int8_t* weights,
-    const float* scales,
-    int64_t stride,
-    const PackedVector& vector,
-    float* out) {
-  const int64_t groups = stride / kWeightGroup;
-  __m256 sums[kBlock];
-  for (int r = 0; r < kBlock; ++r) {
-    sums[r] = _mm256_setzero_ps();
-  }
+/// Sixteen whole products, added in pairs.
+[[gnu::target("avx2,fma"), gnu::always_inline]] inline __m256i int8_products(
+    const int8_t* weights, const int16_t* x) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights));
+  const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+  return _mm256_madd_epi16(_mm256_cvtepi8_epi16(bytes), values);
+}
+
+/// The same for int8: the products of a group are exact, its scale multiplies their sum.
+[[gnu::target("avx2,fma"), gnu::always_inline]] inline float int8_row(
+    const int8_t* weights, const float* scales, int64_t groups, const PackedVector& vector) {
+  __m256 sums = _mm256_setzero_ps();
+  const int16_t* x = vector.quantized;
   for (int64_t group = 0; group < groups; ++group) {
-    __m256i whole[kBlock];
-    for (int r = 0; r < kBlock; ++r) {
-      whole[r] = _mm256_setzero_si256();
-      __builtin_prefetch(weights + r * stride + group * kWeightGroup + kInt8Ahead);
-    }
-    const int64_t first = group * kWeightGroup;
-    for (int64_t i = first; i < first + kWeightGroup; i += 16) {
-      const __m256i x =
-          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(vector.quantized + i));
-      for (int r = 0; r < kBlock; ++r) {
-        const __m128i bytes =
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights + r * stride + i));
-        whole[r] =
-            _mm256_add_epi32(whole[r], _mm256_madd_epi16(_mm256_cvtepi8_epi16(bytes), x));
-      }
-    }
-    for (int r = 0; r < kBlock; ++r) {
-      const __m256 scale = _mm256_broadcast_ss(scales + r * groups + group);
-      sums[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole[r]), scale, sums[r]);
-    }
+    prefetch(weights, kWeightGroup);
+    const __m256i first =
+        _mm256_add_epi32(int8_products(weights, x), int8_products(weights + 16, x + 16));
+    const __m256i second = _mm256_add_epi32(
+        int8_products(weights + 32, x + 32), int8_products(weights + 48, x + 48));
+    const __m256 whole = _mm256_cvtepi32_ps(_mm256_add_epi32(first, second));
+    sums = _mm256_fmadd_ps(whole, _mm256_broadcast_ss(scales + group), sums);
+    weights += kWeightGroup;
+    x += kWeightGroup;
   }
-  for (int r = 0; r < kBlock; ++r) {
-    out[r] = sum_lanes(sums[r]) * vector.scale;
-  }
-}
-
-template <int kBlock>
-[[gnu::target("avx2,fma"), gnu::always_inline]] inline void any_block(
-    const PackedMatrix& matrix, int64_t row, const PackedVector& vector, float* out) {
-  const int64_t start = row * matrix.stride;
-  const void* weights = matrix.weights.get();
-  switch (matrix.type) {
-    case WeightType::float32:
-      return float_block<kBlock>(
-          static_cast<const float*>(weights) + start,
-          matrix.stride,
-          matrix.columns,
-          vector.values,
-          out);
-    case WeightType::bfloat16:
-      return float_block<kBlock>(
-          static_cast<const uint16_t*>(weights) + start,
-          matrix.stride,
-          matrix.stride,
-          vector.values,
-          out);
-    case WeightType::int8:
-      return int8_block<kBlock>(
-          static_cast<const int8_t*>(weights) + start,
-          matrix.scales.get() + start / kWeightGroup,
-          matrix.stride,
-          vector,
-          out);
-  }
+  return sum_lanes(sums) * vector.scale;
 }
 
 [[gnu::target("avx2,fma")]] void multiply_avx2(
@@ -180,12 +138,30 @@ template <int kBlock>
     int64_t num_rows,
     const PackedVector& vector,
     float* out) {
-  int64_t i = 0;
-  for (; i + kRowBlock <= num_rows; i += kRowBlock) {
-    any_block<kRowBlock>(matrix, first_row + i, vector, out + i);
-  }
-  for (; i < num_rows; ++i) {
-    any_block<1>(matrix, first_row + i, vector, out + i);
+  const int64_t groups = matrix.stride / kWeightGroup;
+  for (int64_t i = 0; i < num_rows; ++i) {
+    const int64_t start = (first_row + i) * matrix.stride;
+    switch (matrix.type) {
+      case WeightType::float32:
+        out[i] = float_row(
+            static_cast<const float*>(matrix.weights.get()) + start,
+            matrix.columns,
+            vector.values);
+        break;
+      case WeightType::bfloat16:
+        out[i] = float_row(
+            static_cast<const uint16_t*>(matrix.weights.get()) + start,
+            matrix.stride,
+            vector.values);
+        break;
+      case WeightType::int8:
+        out[i] = int8_row(
+            static_cast<const int8_t*>(matrix.weights.get()) + start,
+            matrix.scales.get() + (first_row + i) * groups,
+            groups,
+            vector);
+        break;
+    }
   }
 }
 
