@@ -117,6 +117,7 @@ class Laboratory:
         record = folder / "experiment.json"
         if not (record.exists() and json.loads(record.read_text()) == words):
             self.out.mkdir(parents=True, exist_ok=True)
+            record.unlink(missing_ok=True)
             self.run("moe-train", [*words, "--out", str(folder), "--overwrite"])
             record.write_text(json.dumps(words))
         lines = (folder / "metrics.jsonl").read_text().splitlines()
