@@ -2,6 +2,7 @@
 #include "moe/kernels/cpu_activation.h"
 
 namespace moe::token_loop {
+
 void Work::plan(size_t layer, int64_t count, Scratch& own) {
   const auto norm = 2 * static_cast<int64_t>(layer) + 1;
   if (own.planned_for != norm) {
@@ -60,7 +61,11 @@ void Work::run_feed_forward(size_t layer, int64_t count, Scratch& own) {
           compute_hidden(own.plan.groups[group], task % panels * features, features, own);
         }
       });
-  const int64_t rows = panel_rows(members * weights.experts.down.row_bytes(), dim);
+  // A task reads some rows of every member's matrix: more than other tasks, because short
+  // pieces are read slowly, but no more than leave two tasks for each thread.
+  const int64_t share = 4 * ceil_div(dim, 8 * static_cast<int64_t>(scratch.size()));
+  const int64_t rows =
+      std::min(share, panel_rows(members * weights.experts.down.row_bytes() / 2, dim));
   counters.run(
       stage_of(layer, expert_down),
       ceil_div(dim, rows),
