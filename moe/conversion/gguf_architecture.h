@@ -9,9 +9,6 @@
 
 namespace moe {
 
-/// Metadata of a GGUF file: key and value, in the order of the file.
-using GgufMetadata = std::vector<std::pair<std::string, GgufValue>>;
-
 /// One of llama.cpp's architectures, as far as it computes what our decoder computes.
 struct GgufArchitecture {
   std::string name; ///< `general.architecture`

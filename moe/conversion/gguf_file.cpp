@@ -82,6 +82,13 @@ void add_value(Bytes& bytes, const GgufValue& value) {
     for (const bool item : *flags) {
       bytes.add(static_cast<uint8_t>(item));
     }
+  } else if (const auto* reals = std::get_if<std::vector<float>>(&value)) {
+    add_type(ValueType::array);
+    add_type(ValueType::float32);
+    bytes.add<uint64_t>(reals->size());
+    for (const float item : *reals) {
+      bytes.add(item);
+    }
   } else {
     const auto& numbers = std::get<std::vector<int32_t>>(value);
     add_type(ValueType::array);
@@ -181,7 +188,7 @@ std::vector<std::byte> encode_gguf(std::span<const float> values, GgufType type)
 
 void write_gguf(
     const std::filesystem::path& path,
-    const std::vector<std::pair<std::string, GgufValue>>& metadata,
+    const GgufMetadata& metadata,
     const std::vector<GgufTensor>& tensors) {
   Bytes header;
   header.add<uint32_t>(0x46554747); // "GGUF"

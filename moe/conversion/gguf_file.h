@@ -7,6 +7,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -30,7 +31,11 @@ using GgufValue = std::variant<
     std::string,
     std::vector<std::string>,
     std::vector<int32_t>,
+    std::vector<float>,
     std::vector<bool>>;
+
+/// Metadata of a GGUF file: key and value, in the order of the file.
+using GgufMetadata = std::vector<std::pair<std::string, GgufValue>>;
 
 /// Takes some elements of a tensor: whole rows.
 using GgufSink = std::function<void(std::span<const float>)>;
@@ -52,7 +57,7 @@ std::vector<std::byte> encode_gguf(std::span<const float> values, GgufType type)
 /// Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 void write_gguf(
     const std::filesystem::path& path,
-    const std::vector<std::pair<std::string, GgufValue>>& metadata,
+    const GgufMetadata& metadata,
     const std::vector<GgufTensor>& tensors);
 
 } // namespace moe

@@ -327,10 +327,8 @@ std::vector<std::string> write_gguf_model(
   std::vector<std::string> notices;
   if (tokenizer) {
     append(gguf_tokenizer(*tokenizer, options.vocab_size, text_ends(model)));
-    if (normalizes_text(*tokenizer)) {
-      notices.emplace_back(
-          "the tokenizer brings text into NFC, llama.cpp does not: text that is not in it "
-          "already is cut differently there");
+    if (auto notice = gguf_tokenizer_notice(*tokenizer); !notice.empty()) {
+      notices.push_back(std::move(notice));
     }
   } else {
     metadata.emplace_back("tokenizer.ggml.model", std::string("no_vocab"));

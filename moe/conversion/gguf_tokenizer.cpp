@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "moe/conversion/gguf_pieces_internal.h"
 #include "moe/data/tokenizer/tokenizer_json.h"
 #include "moe/error.h"
 
@@ -10,9 +11,11 @@ namespace {
 
 /// llama.cpp's kinds of tokens.
 constexpr int32_t kNormal = 1;
+constexpr int32_t kUnknown = 2;
 constexpr int32_t kControl = 3;
 constexpr int32_t kUserDefined = 4;
 constexpr int32_t kUnused = 5;
+constexpr int32_t kByte = 6;
 
 /// Whether texts that are in NFC already stay as they are.
 bool keeps_nfc(const TokenizerDefinition& definition) {
@@ -28,10 +31,10 @@ std::string pattern_name(const TokenizerDefinition& definition) {
   const bool is_scanner = steps.size() == 1 && steps[0].kind == PreTokenizerStep::Kind::scanner;
   const bool has_merges = !definition.model.merges.empty();
   check(
-      definition.byte_level && keeps_nfc(definition) &&
-          (is_scanner || (steps.empty() && !has_merges)),
+      keeps_nfc(definition) && (is_scanner || (steps.empty() && !has_merges)),
       "gguf: this kind of tokenizer is not supported, only byte-level BPE with the patterns of "
-      "GPT-2, Qwen2 and Llama 3, without a normaliser other than NFC");
+      "GPT-2, Qwen2 and Llama 3, without a normaliser other than NFC, and BPE with byte "
+      "fallback that writes spaces as U+2581");
   switch (is_scanner ? steps[0].pattern : Pattern::none) {
     case Pattern::qwen2:
       return "qwen2";
@@ -42,9 +45,65 @@ std::string pattern_name(const TokenizerDefinition& definition) {
   }
 }
 
+struct Tokens {
+  std::vector<std::string> texts;
+  std::vector<int32_t> types;
+};
+
+Tokens tokens_of(const TokenizerDefinition& definition, int64_t vocab_size) {
+  Tokens tokens;
+  for (int64_t id = 0; id < vocab_size; ++id) {
+    tokens.texts.push_back("[PAD" + std::to_string(id) + "]");
+  }
+  tokens.types.assign(tokens.texts.size(), kUnused);
+  const auto set = [&](int32_t id, const std::string& text, int32_t type) {
+    tokens.texts[static_cast<size_t>(id)] = text;
+    tokens.types[static_cast<size_t>(id)] = type;
+  };
+  const auto& model = definition.model;
+  for (const auto& [token, id] : model.vocabulary) {
+    const bool is_byte = model.byte_fallback && token.size() == 6 && token.starts_with("<0x");
+    set(id, token, is_byte ? kByte : kNormal);
+  }
+  for (const auto& token : definition.added_tokens) {
+    set(token.id, token.content, token.special ? kControl : kUserDefined);
+  }
+  if (model.unknown) {
+    tokens.types[static_cast<size_t>(*model.unknown)] = kUnknown;
+  }
+  return tokens;
+}
+
+GgufMetadata byte_level_metadata(
+    const TokenizerDefinition& definition, const std::vector<std::string>& tokens) {
+  std::vector<std::string> merges;
+  for (const auto& merge : definition.model.merges) {
+    merges.push_back(
+        tokens[static_cast<size_t>(merge.left)] + " " +
+        tokens[static_cast<size_t>(merge.right)]);
+  }
+  return {
+      {"tokenizer.ggml.model", std::string("gpt2")},
+      {"tokenizer.ggml.pre", pattern_name(definition)},
+      {"tokenizer.ggml.merges", std::move(merges)}};
+}
+
+GgufMetadata pieces_metadata(const TokenizerDefinition& definition, int64_t vocab_size) {
+  auto pieces = gguf_pieces(definition, vocab_size);
+  GgufMetadata metadata = {
+      {"tokenizer.ggml.model", std::string("llama")},
+      {"tokenizer.ggml.pre", std::string("default")},
+      {"tokenizer.ggml.scores", std::move(pieces.scores)},
+      {"tokenizer.ggml.add_space_prefix", pieces.add_space_prefix}};
+  if (const auto unknown = definition.model.unknown) {
+    metadata.emplace_back("tokenizer.ggml.unknown_token_id", static_cast<uint32_t>(*unknown));
+  }
+  return metadata;
+}
+
 } // namespace
 
-std::vector<std::pair<std::string, GgufValue>> gguf_tokenizer(
+GgufMetadata gguf_tokenizer(
     const Tokenizer& tokenizer, int64_t vocab_size, const GgufTextEnds& ends) {
   const auto definition = parse_tokenizer_json(tokenizer.to_json(), "tokenizer");
   check(
@@ -53,46 +112,33 @@ std::vector<std::pair<std::string, GgufValue>> gguf_tokenizer(
       tokenizer.vocab_size(),
       " tokens, the model ",
       vocab_size);
-  std::vector<std::string> tokens;
-  for (int64_t id = 0; id < vocab_size; ++id) {
-    tokens.push_back("[PAD" + std::to_string(id) + "]");
-  }
-  std::vector<int32_t> types(tokens.size(), kUnused);
-  for (const auto& [token, id] : definition.model.vocabulary) {
-    tokens[static_cast<size_t>(id)] = token;
-    types[static_cast<size_t>(id)] = kNormal;
-  }
-  for (const auto& token : definition.added_tokens) {
-    tokens[static_cast<size_t>(token.id)] = token.content;
-    types[static_cast<size_t>(token.id)] = token.special ? kControl : kUserDefined;
-  }
-  std::vector<std::string> merges;
-  for (const auto& merge : definition.model.merges) {
-    merges.push_back(
-        tokens[static_cast<size_t>(merge.left)] + " " +
-        tokens[static_cast<size_t>(merge.right)]);
-  }
-  std::vector<std::pair<std::string, GgufValue>> metadata = {
-      {"tokenizer.ggml.model", std::string("gpt2")},
-      {"tokenizer.ggml.pre", pattern_name(definition)},
-      {"tokenizer.ggml.tokens", std::move(tokens)},
-      {"tokenizer.ggml.token_type", std::move(types)},
-      {"tokenizer.ggml.merges", std::move(merges)},
-      {"tokenizer.ggml.add_bos_token", !definition.special_tokens.before.empty()}};
+  auto tokens = tokens_of(definition, vocab_size);
+  auto metadata = definition.byte_level ? byte_level_metadata(definition, tokens.texts)
+                                        : pieces_metadata(definition, vocab_size);
+  const auto& before = definition.special_tokens.before;
+  metadata.emplace_back("tokenizer.ggml.tokens", std::move(tokens.texts));
+  metadata.emplace_back("tokenizer.ggml.token_type", std::move(tokens.types));
+  metadata.emplace_back("tokenizer.ggml.add_bos_token", !before.empty());
   if (!ends.chat_template.empty()) {
     metadata.emplace_back("tokenizer.chat_template", ends.chat_template);
   }
   if (const auto end = ends.end_of_text ? ends.end_of_text : tokenizer.end_of_text()) {
     metadata.emplace_back("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*end));
-    const auto& before = definition.special_tokens.before;
     const int32_t begin = before.empty() ? *end : before[0];
     metadata.emplace_back("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(begin));
   }
   return metadata;
 }
 
-bool normalizes_text(const Tokenizer& tokenizer) {
-  return !parse_tokenizer_json(tokenizer.to_json(), "tokenizer").normalizer.empty();
+std::string gguf_tokenizer_notice(const Tokenizer& tokenizer) {
+  const auto definition = parse_tokenizer_json(tokenizer.to_json(), "tokenizer");
+  if (!definition.byte_level) {
+    return gguf_pieces(definition, tokenizer.vocab_size()).notice;
+  }
+  return definition.normalizer.empty()
+             ? ""
+             : "the tokenizer brings text into NFC, llama.cpp does not: text that is not in it "
+               "already is cut differently there";
 }
 
 } // namespace moe

@@ -19,13 +19,13 @@ struct GgufTextEnds {
 
 /// A tokenizer as llama.cpp's metadata, filled up to `vocab_size` tokens. Throws `Error` for
 /// tokenizers that llama.cpp would cut differently: supported is byte-level BPE with the
-/// patterns of GPT-2, Qwen2 and Llama 3, without a normaliser or with NFC (see
-/// `normalizes_text`).
-std::vector<std::pair<std::string, GgufValue>> gguf_tokenizer(
+/// patterns of GPT-2, Qwen2 and Llama 3, without a normaliser or with NFC, and BPE with byte
+/// fallback that writes spaces as U+2581, as Llama 2 and Mixtral have it.
+GgufMetadata gguf_tokenizer(
     const Tokenizer& tokenizer, int64_t vocab_size, const GgufTextEnds& ends = {});
 
-/// Whether the tokenizer brings text into NFC, which llama.cpp does not: text that is not in it
-/// already is cut differently there.
-bool normalizes_text(const Tokenizer& tokenizer);
+/// Which texts such a tokenizer cuts otherwise than llama.cpp nevertheless, in a sentence;
+/// empty for none.
+std::string gguf_tokenizer_notice(const Tokenizer& tokenizer);
 
 } // namespace moe

@@ -1,7 +1,8 @@
 """Lets llama.cpp compute what moe-convert writes: compare_llama_cpp.py BIN
 
-- A small model is trained with the programs in the folder BIN. For several prompts llama.cpp must
-  cut the text into the same tokens and write on with the same tokens as moe-generate.
+- Small models are trained with the programs in the folder BIN, one with a byte-level tokenizer and
+  one with pieces of text and byte fallback. For several prompts llama.cpp must cut the text into the
+  same tokens and write on with the same tokens as moe-generate.
 - make_oracles.py writes checkpoints of every architecture that moe-convert knows as GGUF, with
   what transformers computes from them. Each must give the same logits in llama.cpp, or be refused
   for options that llama.cpp does not have; at least one of each architecture must not be refused.
@@ -18,6 +19,7 @@ import tempfile
 try:
     import llama_cpp
     import numpy
+    import tokenizers
     import torch  # noqa: F401, for make_oracles.py
     import transformers  # noqa: F401
     from safetensors.numpy import load_file
@@ -26,7 +28,7 @@ except ImportError as missing:
     sys.exit(77)
 
 HERE = pathlib.Path(__file__).parent
-PROMPTS = ["The harbour", "  Gulls argue", "nets.\n\nThe town", "Über 12345 ガル"]
+PROMPTS = ["The harbour", "  Gulls argue", "nets.\n\nThe town", "Über 12345 ガル", "the    \n  nets "]
 TEXT = "The harbour wakes before the town does. Gulls argue over the nets.\n\n" * 200
 NEW_TOKENS = 24
 FLOAT32 = 0  # llama.cpp's number of the type, here of its cache
@@ -49,12 +51,48 @@ def continuation(model, ids):
     return new
 
 
-def compare_trained_model(programs, folder):
+def write_piece_tokenizer(file):
+    """A tokenizer.json as Llama 2 has it: every two tokens whose union is a token are merged."""
+    trained = tokenizers.Tokenizer(tokenizers.models.BPE())
+    trained.normalizer = tokenizers.normalizers.Replace(" ", "▁")
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=120, show_progress=False)
+    trained.train_from_iterator(TEXT.splitlines()[:20], trainer)
+    learned = sorted(trained.get_vocab(), key=trained.get_vocab().get)
+    runs = ["▁" * n for n in range(2, 5)]
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    tokens += [token for token in learned + runs if token not in tokens]
+    known = set(tokens)
+    merges = [
+        [token[:i], token[i:]] for token in tokens for i in range(1, len(token))
+        if token[:i] in known and token[i:] in known]
+    special = [
+        {"id": i, "content": tokens[i], "single_word": False, "lstrip": False, "rstrip": False,
+         "normalized": False, "special": True} for i in range(3)]
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    decoders = [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+        {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]
+    model = {
+        "type": "BPE", "dropout": None, "unk_token": "<unk>", "continuing_subword_prefix": None,
+        "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": True,
+        "vocab": {token: i for i, token in enumerate(tokens)}, "merges": merges}
+    file.write_text(json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": special,
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"}, spaces]},
+        "pre_tokenizer": None, "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": decoders}, "model": model}))
+    return file
+
+
+def compare_trained_model(programs, folder, tokenizer):
+    folder.mkdir()
     (folder / "text.txt").write_text(TEXT)
     run = folder / "run"
     flags = "--model-dim 64 --num-layers 2 --num-heads 2 --num-experts 4 --expert-dim 32 --steps 60 "
-    flags += "--context-length 64 --sequence-length 32 --batch-size 8 --tokenizer bpe:300 --threads 1"
-    command = [programs / "moe-train", "--data", folder / "text.txt", "--out", run, *flags.split()]
+    flags += "--context-length 64 --sequence-length 32 --batch-size 8 --threads 1"
+    command = [programs / "moe-train", "--data", folder / "text.txt", "--out", run, "--tokenizer",
+               tokenizer, *flags.split()]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     file = folder / "trained.gguf"
     subprocess.run([programs / "moe-convert", run, file, "--gguf", "f32"], check=True)
@@ -67,7 +105,7 @@ def compare_trained_model(programs, folder):
         theirs = continuation(model, ids)
         assert ours["prompt_tokens"] == len(ids), (prompt, ours["prompt_tokens"], ids)
         assert ours["ids"] == theirs[: len(ours["ids"])], (prompt, ours["ids"], theirs)
-    print(f"trained model: {len(PROMPTS)} continuations, equal")
+    print(f"trained model, {folder.name}: {len(PROMPTS)} continuations, equal")
 
 
 def compare_logits(programs, oracle, file):
@@ -97,7 +135,9 @@ def main():
     programs = pathlib.Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        compare_trained_model(programs, folder)
+        compare_trained_model(programs, folder / "bytes", "bpe:300")
+        compare_trained_model(
+            programs, folder / "pieces", write_piece_tokenizer(folder / "tokenizer.json"))
         families = known_families(programs)
         oracles = folder / "oracles"
         subprocess.run(

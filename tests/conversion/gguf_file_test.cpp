@@ -1,7 +1,9 @@
 #include "moe/conversion/gguf_file.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 #include "moe/conversion/gguf_tokenizer.h"
@@ -132,9 +134,99 @@ TEST_CASE("gguf_tokenizer: tokens, kinds and merges", "[conversion]") {
   CHECK(merges.size() + 257 == static_cast<size_t>(tokenizer.vocab_size()));
   CHECK(std::get<std::string>(gguf_tokenizer(Tokenizer::bytes(), 257)[1].second) == "gpt-2");
   CHECK_THROWS_WITH(
-      gguf_tokenizer(Tokenizer::load(test::tokenizer_fixture("llama2.json")), 600),
+      gguf_tokenizer(Tokenizer::load(test::tokenizer_fixture("digits.json")), 2000),
       ContainsSubstring("not supported"));
   CHECK_THROWS_WITH(gguf_tokenizer(tokenizer, 10), ContainsSubstring("the model 10"));
+}
+
+namespace {
+
+const std::string kPrepended =
+    R"({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]})";
+
+/// A tokenizer as Llama 2 has it, of a few tokens.
+std::string pieces_json(
+    const std::string& merges,
+    const std::string& normalizer = kPrepended,
+    const std::string& pre_tokenizer = "null") {
+  std::string vocabulary = R"("<unk>": 0, "<s>": 1, "</s>": 2)";
+  for (int byte = 0; byte < 256; ++byte) {
+    std::array<char, 16> token{};
+    std::snprintf(token.data(), token.size(), "<0x%02X>", byte);
+    vocabulary += ", \"" + std::string(token.data()) + "\": " + std::to_string(byte + 3);
+  }
+  int id = 259;
+  for (const char* token : {"▁", "a", "b", "▁a", "ab", "▁ab"}) {
+    vocabulary += ", \"" + std::string(token) + "\": " + std::to_string(id++);
+  }
+  return R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [
+      {"id": 2, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
+       "normalized": false, "special": true}],
+    "normalizer": )" +
+         normalizer + R"(, "pre_tokenizer": )" + pre_tokenizer +
+         R"(, "post_processor": null, "decoder": {"type": "Fuse"}, "model": {"type": "BPE",
+    "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+    "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true,
+    "vocab": {)" +
+         vocabulary + R"(}, "merges": [)" + merges + "]}}";
+}
+
+GgufMetadata pieces_metadata_of(const std::string& json) {
+  return gguf_tokenizer(Tokenizer::from_json(json, "pieces"), 266);
+}
+
+} // namespace
+
+TEST_CASE("gguf_tokenizer: pieces with byte fallback", "[conversion]") {
+  const std::string merges = R"("▁ a", "a b", "▁a b", "▁ ab")";
+  const auto metadata = pieces_metadata_of(pieces_json(merges));
+  const auto value = [&](const std::string& key) {
+    const auto found = std::find_if(metadata.begin(), metadata.end(), [&](const auto& entry) {
+      return entry.first == "tokenizer.ggml." + key;
+    });
+    REQUIRE(found != metadata.end());
+    return found->second;
+  };
+  CHECK(value("model") == GgufValue(std::string("llama")));
+  CHECK(value("add_space_prefix") == GgufValue(true));
+  CHECK(value("unknown_token_id") == GgufValue(uint32_t{0}));
+  auto scores = std::get<std::vector<float>>(value("scores"));
+  CHECK(
+      std::vector(scores.begin() + 259, scores.end()) ==
+      std::vector<float>{0, 0, 0, -1, -2, -3, 0});
+  const auto types = std::get<std::vector<int32_t>>(value("token_type"));
+  CHECK(types[0] == 2);
+  CHECK(types[2] == 3);
+  CHECK(types[3] == 6);
+  CHECK(types[264] == 1);
+  CHECK(types[265] == 5);
+}
+
+TEST_CASE("gguf_tokenizer: pieces that llama.cpp would cut otherwise", "[conversion]") {
+  const std::string merges = R"("▁ a", "a b", "▁a b", "▁ ab")";
+  const std::string metaspace = R"({"type": "Metaspace", "replacement": "▁", "split": false,
+      "prepend_scheme": )";
+  const auto notice = [&](const std::string& scheme) {
+    const auto json = pieces_json(merges, "null", metaspace + scheme + "}");
+    return gguf_tokenizer_notice(Tokenizer::from_json(json, "pieces"));
+  };
+  CHECK_THAT(notice(R"("first")"), ContainsSubstring("behind control tokens"));
+  CHECK_THAT(notice(R"("always")"), ContainsSubstring("begins with one"));
+  CHECK(notice(R"("never")").empty());
+  CHECK(gguf_tokenizer_notice(Tokenizer::from_json(pieces_json(merges), "pieces")).empty());
+  CHECK_THROWS_WITH(
+      pieces_metadata_of(pieces_json(R"("▁ a", "a b", "▁a b")")),
+      ContainsSubstring("'▁' and 'ab' are no merge"));
+  CHECK_THROWS_WITH(
+      pieces_metadata_of(pieces_json(R"("▁ a", "▁a b", "a b", "▁ ab")")),
+      ContainsSubstring("'▁ab' and 'ab' take turns"));
+  CHECK_THROWS_WITH(
+      pieces_metadata_of(pieces_json(merges, R"({"type": "NFKC"})")),
+      ContainsSubstring("not supported"));
+  auto bytes = pieces_json(merges);
+  bytes.replace(bytes.find("<0x41>"), 6, "<0x4A");
+  CHECK_THROWS_WITH(pieces_metadata_of(bytes), ContainsSubstring("for every byte"));
 }
 
 TEST_CASE("gguf_tokenizer: the folder's end of text and chat template", "[conversion]") {
@@ -143,8 +235,8 @@ TEST_CASE("gguf_tokenizer: the folder's end of text and chat template", "[conver
   const std::string none = R"("normalizer": null)";
   text.replace(text.find(none), none.size(), R"("normalizer": {"type": "NFC"})");
   const auto tokenizer = Tokenizer::from_json(text, "nfc");
-  CHECK(normalizes_text(tokenizer));
-  CHECK_FALSE(normalizes_text(bytes));
+  CHECK_THAT(gguf_tokenizer_notice(tokenizer), ContainsSubstring("NFC"));
+  CHECK(gguf_tokenizer_notice(bytes).empty());
   const auto has = [](const auto& metadata, const std::string& key, const GgufValue& value) {
     return std::find(metadata.begin(), metadata.end(), std::pair(key, value)) != metadata.end();
   };
