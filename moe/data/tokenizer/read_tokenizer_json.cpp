@@ -45,8 +45,10 @@ bool has_id(const std::vector<Entry>& entries, int32_t id) {
   return found != entries.end() && found->id == id;
 }
 
-/// Added tokens whose ids are those that Hugging Face's reader gives them: it numbers tokens
-/// that are not in the vocabulary from the vocabulary's size on, whatever the file says.
+/// Added tokens with the ids that Hugging Face's reader gives them: it numbers those that are
+/// not in the vocabulary from the vocabulary's size on, whatever the file says. The file may
+/// differ where it counts a hole among the ids or a token of the vocabulary; an id that another
+/// token has, or beyond all tokens, is an error.
 std::vector<AddedToken> parse_added_tokens(
     const Json& root, const std::vector<VocabularyEntry>& vocabulary) {
   std::vector<AddedToken> tokens;
@@ -54,10 +56,13 @@ std::vector<AddedToken> parse_added_tokens(
     return tokens;
   }
   const TokenIndex ids(vocabulary);
+  const auto& values = array_member(root, "added_tokens", "tokenizer.json");
+  const auto num_tokens = static_cast<int64_t>(vocabulary.size() + values.size());
   std::unordered_set<std::string> seen;
-  int64_t next_id = static_cast<int64_t>(vocabulary.size());
+  std::unordered_set<int32_t> seen_ids;
+  auto next_id = static_cast<int64_t>(vocabulary.size());
   size_t number = 0;
-  for (const auto& value : array_member(root, "added_tokens", "tokenizer.json")) {
+  for (const auto& value : values) {
     const std::string where = "added_tokens[" + std::to_string(number++) + "]";
     auto token = parse_added_token(value, where);
     if (!seen.insert(token.content).second) {
@@ -65,8 +70,9 @@ std::vector<AddedToken> parse_added_tokens(
     }
     const int32_t* in_vocabulary = ids.find(token.content);
     const bool is_new = in_vocabulary == nullptr;
-    const int64_t expected = is_new ? next_id : *in_vocabulary;
-    if (token.id != expected) {
+    const int64_t id = is_new ? next_id : *in_vocabulary;
+    const bool is_free = seen_ids.insert(token.id).second && !has_id(vocabulary, token.id);
+    if (token.id != id && (!is_free || token.id >= num_tokens)) {
       fail(
           where,
           ": ",
@@ -74,17 +80,18 @@ std::vector<AddedToken> parse_added_tokens(
           " has id ",
           token.id,
           "; expected ",
-          expected,
+          id,
           is_new ? ", the next after model.vocab and earlier added tokens"
                  : " as in model.vocab");
     }
     check(
-        !is_new || !has_id(vocabulary, token.id),
+        !is_new || (id <= INT32_MAX && !has_id(vocabulary, static_cast<int32_t>(id))),
         where,
         ": id ",
-        token.id,
+        id,
         " belongs to another token in model.vocab");
-    next_id = std::max(next_id, expected + 1);
+    next_id = std::max(next_id, id + 1);
+    token.id = static_cast<int32_t>(id);
     tokens.push_back(std::move(token));
   }
   std::sort(

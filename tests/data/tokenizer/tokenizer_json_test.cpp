@@ -226,6 +226,25 @@ TEST_CASE("tokenizer.json: what Split does with matches", "[data]") {
   CHECK(load(file).encode("a--b-") == expected);
 }
 
+TEST_CASE("tokenizer.json: added tokens have the ids of Hugging Face's reader", "[data]") {
+  auto file = small_file();
+  SECTION("which begin at the size of a vocabulary with holes") {
+    file["model"]["vocab"]["zz"] = 1000;
+    CHECK(load(file).encode("ab<end>") == Ids{256, 259});
+  }
+  SECTION("which pass over tokens of the vocabulary") {
+    file["added_tokens"] = {
+        added_token(258, "<end>"), added_token(259, "<"), added_token(260, "<|")};
+    CHECK(load(file).encode("<<|<end>") == Ids{60, 259, 258});
+  }
+  SECTION("which no other token may have") {
+    file["model"]["vocab"]["zz"] = 259;
+    CHECK_THROWS_WITH(load(file), ContainsSubstring("id 259 belongs to another token"));
+    file["added_tokens"][0]["id"] = 259;
+    CHECK_THROWS_WITH(load(file), ContainsSubstring("id 259 belongs to another token"));
+  }
+}
+
 TEST_CASE("tokenizer.json: contradictions and wrong types are refused", "[data]") {
   check_refused("/model", nullptr, "model: expected an object");
   check_refused("/model/vocab", json::object(), "no tokens");
@@ -253,6 +272,7 @@ TEST_CASE("tokenizer.json: contradictions and wrong types are refused", "[data]"
   check_refused("/added_tokens/0/id", 97, "has id 97; expected 258");
   check_refused("/added_tokens/0/id", 260, "has id 260; expected 258");
   check_refused("/added_tokens/1", added_token(259, "<end>"), "is there already");
+  check_refused("/added_tokens/1", added_token(258, "<new>"), "has id 258; expected 259");
   check_refused("/added_tokens/1", added_token(300, "ab"), "expected 256 as in model.vocab");
   check_refused("/pre_tokenizer", "ByteLevel", "pre_tokenizer: expected an object");
   check_refused("/pre_tokenizer/type", nullptr, "pre_tokenizer.type: expected a string");
