@@ -200,26 +200,45 @@ void continue_prompt(
   write_text(generator, writer, arguments, prompt, ids);
 }
 
+/// How a model's conversations are written.
+struct ChatSetup {
+  Tokenizer tokenizer;
+  ChatFormat format;
+};
+
+std::vector<ChatMessage> first_messages(const std::string& system) {
+  return system.empty() ? std::vector<ChatMessage>()
+                        : std::vector<ChatMessage>{{"system", system}};
+}
+
+/// Throws `Error` already here, before weights are read and prompts are asked for, where no
+/// conversation can begin.
+ChatSetup open_chat(const OpenedModel& opened, const Arguments& arguments) {
+  const auto config = read_tokenizer_config(opened.folder.path());
+  auto tokenizer = Tokenizer::load(opened.folder.path());
+  auto format = arguments.chat_format.empty()
+                    ? recognise_chat_format(config, tokenizer)
+                    : named_chat_format(arguments.chat_format, config);
+  auto messages = first_messages(arguments.system);
+  messages.push_back({"user", ""});
+  encode_chat(format, tokenizer, messages, /*add_reply_header=*/true);
+  return {std::move(tokenizer), std::move(format)};
+}
+
 /// A conversation with the model.
 class Conversation {
  public:
-  Conversation(
-      Generator& generator, Writer writer, const Tokenizer& tokenizer, ChatFormat format)
-      : generator_(generator),
-        writer_(std::move(writer)),
-        tokenizer_(tokenizer),
-        format_(std::move(format)) {}
+  Conversation(Generator& generator, Writer writer, const ChatSetup& setup)
+      : generator_(generator), writer_(std::move(writer)), setup_(setup) {}
 
   /// Answers what the user says, and remembers both.
   void answer(const Arguments& arguments, const std::string& said) {
     check_prompt(said);
-    auto messages = messages_;
-    if (messages.empty() && !arguments.system.empty()) {
-      messages.push_back({"system", arguments.system});
-    }
+    auto messages = messages_.empty() ? first_messages(arguments.system) : messages_;
     messages.push_back({"user", said});
-    const auto tokens = encode_chat(format_, tokenizer_, messages, /*add_reply_header=*/true);
-    writer_.trace.begin(text_of_tokens(tokenizer_));
+    const auto tokens =
+        encode_chat(setup_.format, setup_.tokenizer, messages, /*add_reply_header=*/true);
+    writer_.trace.begin(text_of_tokens(setup_.tokenizer));
     const auto generation = write_text(generator_, writer_, arguments, said, tokens.ids);
     messages.push_back({"assistant", generation.text});
     messages_ = std::move(messages);
@@ -228,8 +247,7 @@ class Conversation {
  private:
   Generator& generator_;
   Writer writer_;
-  const Tokenizer& tokenizer_;
-  ChatFormat format_;
+  const ChatSetup& setup_;
   std::vector<ChatMessage> messages_;
 };
 
@@ -305,17 +323,17 @@ void generate_text(const OpenedModel& opened, const Writer& writer, Arguments& a
   });
 }
 
-void chat(const OpenedModel& opened, const Writer& writer, Arguments& arguments) {
-  const auto tokenizer = Tokenizer::load(opened.folder.path());
-  const auto config = read_tokenizer_config(opened.folder.path());
-  const auto format = arguments.chat_format.empty()
-                          ? recognise_chat_format(config, tokenizer)
-                          : named_chat_format(arguments.chat_format, config);
-  TextRules rules = {end_of_reply_ids(format, tokenizer), /*continues_prompt=*/false};
+void chat(
+    const OpenedModel& opened,
+    const ChatSetup& setup,
+    const Writer& writer,
+    Arguments& arguments) {
+  TextRules rules = {
+      end_of_reply_ids(setup.format, setup.tokenizer), /*continues_prompt=*/false};
   rules.end_of_text.insert(
       rules.end_of_text.end(), opened.end_of_text.begin(), opened.end_of_text.end());
-  Generator generator(writer.session, tokenizer, rules);
-  Conversation conversation(generator, writer, tokenizer, format);
+  Generator generator(writer.session, setup.tokenizer, rules);
+  Conversation conversation(generator, writer, setup);
   for_each_prompt(
       arguments, [&](const std::string& said) { conversation.answer(arguments, said); });
 }
@@ -379,14 +397,16 @@ int generate(int argc, char** argv) {
   validate(arguments.sampling);
   const auto weights = weight_type_from_name(arguments.weights);
   const auto opened = open_model_folder(arguments.model);
+  const auto chat_setup =
+      arguments.chat ? std::optional(open_chat(opened, arguments)) : std::nullopt;
   ExpertTracer trace(arguments.trace_experts, arguments.json, opened.folder.options());
   const Writer writer{
       make_session(opened.folder, arguments.model.device, weights, trace), trace};
   install_stop_signals();
   if (line.given("prompt_ids")) {
     continue_ids(opened, writer, arguments);
-  } else if (arguments.chat) {
-    chat(opened, writer, arguments);
+  } else if (chat_setup) {
+    chat(opened, *chat_setup, writer, arguments);
   } else {
     generate_text(opened, writer, arguments);
   }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "moe/data/chat/chat_segments_internal.h"
+#include "moe/data/chat/chat_template_internal.h"
 #include "moe/error.h"
 
 namespace moe {
@@ -27,6 +28,8 @@ constexpr std::pair<std::string_view, ChatFamily> kMarks[] = {
     {"<<SYS>>", ChatFamily::llama2},
     {"[INST]", ChatFamily::mistral}};
 
+constexpr const char* kSystemPrompt = "[SYSTEM_PROMPT]";
+
 bool has(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
@@ -45,59 +48,12 @@ ChatFormat with_tokens(ChatFamily family, const TokenizerConfig& config) {
   return format;
 }
 
-/// The system message that a ChatML template writes where none is given.
-std::string default_system(std::string_view jinja) {
-  constexpr std::string_view kStart = "<|im_start|>system\\n";
-  for (size_t at = jinja.find(kStart); at != std::string_view::npos;
-       at = jinja.find(kStart, at + 1)) {
-    const auto rest = jinja.substr(at + kStart.size());
-    const size_t end = rest.find("<|im_end|>");
-    const size_t quote = rest.find_first_of("'\"");
-    if (end != std::string_view::npos && end > 0 && quote > end) {
-      return std::string(rest.substr(0, end));
-    }
-  }
-  return "";
-}
-
-/// The string of a template around `[INST]` or `[/INST]`, with its spaces.
-std::string with_spaces(std::string_view jinja, std::string_view token) {
-  const size_t at = jinja.find(token);
-  const size_t end = at + token.size();
-  const bool space_before = at > 0 && jinja[at - 1] == ' ';
-  const bool space_behind = end < jinja.size() && jinja[end] == ' ';
-  return std::string(space_before ? " " : "").append(token).append(space_behind ? " " : "");
-}
-
-void read_template(ChatFormat& format, const std::string& jinja) {
-  switch (format.family) {
-    case ChatFamily::chatml:
-      format.default_system = default_system(jinja);
-      format.thinking = has(jinja, "reasoning_content") && has(jinja, "</think>");
-      break;
-    case ChatFamily::llama3:
-      format.dated_system = has(jinja, "Cutting Knowledge Date");
-      if (!has(jinja, "strftime_now")) {
-        format.date = "26 Jul 2024"; // what these templates say without a clock
-      }
-      break;
-    case ChatFamily::mistral:
-      format.before_user = with_spaces(jinja, "[INST]");
-      format.after_user = with_spaces(jinja, "[/INST]");
-      format.before_reply =
-          has(jinja, "' ' + message['content'") || has(jinja, "\" \" + message[\"content\"")
-              ? " "
-              : "";
-      format.system_in_last_turn = has(jinja, "loop.last and system_message is defined") ||
-                                   has(jinja, "system_message is defined and loop.last");
-      check(
-          !has(jinja, "[SYSTEM_PROMPT]"),
-          "chat template: [SYSTEM_PROMPT] is not supported; --chat-format mistral writes the "
-          "older form");
-      break;
-    default:
-      break;
-  }
+/// The form of Mistral's models that have tokens for the system message.
+void use_system_tokens(ChatFormat& format) {
+  format.before_user = "[INST]";
+  format.after_user = "[/INST]";
+  format.before_system = kSystemPrompt;
+  format.after_system = "[/SYSTEM_PROMPT]";
 }
 
 int32_t control_id(const Tokenizer& tokenizer, const std::string& token) {
@@ -125,13 +81,14 @@ class Section {
       reply_begin_ = text_.size();
     }
     text_ += segment.text;
+    has_tokens_ |= segment.has_tokens;
     if (segment.is_reply) {
       reply_end_ = text_.size();
     }
   }
 
   void encode_into(const Tokenizer& tokenizer, ChatTokens& tokens) {
-    const auto ids = tokenizer.encode_ordinary(text_);
+    const auto ids = has_tokens_ ? tokenizer.encode(text_) : tokenizer.encode_ordinary(text_);
     const size_t begin =
         reply_begin_ ? common_prefix(tokenizer, ids, *reply_begin_) : ids.size();
     const size_t end = reply_begin_ ? common_prefix(tokenizer, ids, reply_end_) : ids.size();
@@ -160,6 +117,7 @@ class Section {
   std::string text_;
   std::optional<size_t> reply_begin_;
   size_t reply_end_ = 0;
+  bool has_tokens_ = false;
 };
 
 } // namespace
@@ -185,7 +143,9 @@ ChatFormat recognise_chat_format(const TokenizerConfig& config, const Tokenizer&
     if (is_there) {
       auto format = with_tokens(family, config);
       if (!jinja.empty()) {
-        read_template(format, jinja);
+        read_chat_template(jinja, format);
+      } else if (family == ChatFamily::mistral && tokenizer.token_id(kSystemPrompt)) {
+        use_system_tokens(format);
       }
       return format;
     }

@@ -18,7 +18,7 @@ enum class ChatFamily {
   llama2,  ///< `[INST] <<SYS>>\n...\n<</SYS>>\n\nHi [/INST] Hello </s>`
   llama3,  ///< `<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>`
   llama4,  ///< `<|header_start|>user<|header_end|>\n\nHi<|eot|>`
-  mistral, ///< `[INST] Hi [/INST]Hello</s>`
+  mistral, ///< `[INST] Hi [/INST]Hello</s>`; newer ones `[SYSTEM_PROMPT]...[/SYSTEM_PROMPT]`
   harmony, ///< gpt-oss: `<|start|>user<|message|>Hi<|end|>`
 };
 
@@ -27,14 +27,19 @@ struct ChatFormat {
   ChatFamily family = ChatFamily::chatml;
   std::string bos_token;      ///< begins a conversation; empty for none
   std::string eos_token;      ///< llama2, mistral: ends a reply
-  std::string default_system; ///< chatml: system message where none is given; empty for none
+  std::string default_system; ///< chatml, mistral: where no system message is given; or empty
   bool thinking = false;      ///< chatml as in Qwen3: thoughts of earlier replies are left out
   bool dated_system = false;  ///< llama3 since 3.1: every system message tells dates
   std::string date;           ///< llama3, harmony: today; empty asks the clock
   std::string before_user = "[INST] "; ///< mistral
   std::string after_user = " [/INST]"; ///< mistral
   std::string before_reply;            ///< mistral
+  bool strip_reply = false;            ///< mistral: without the spaces around it
   bool system_in_last_turn = false;    ///< mistral: the system message goes into the last turn
+  std::string before_system;           ///< mistral: "[SYSTEM_PROMPT]"; empty: joins a turn
+  std::string after_system;            ///< mistral: "[/SYSTEM_PROMPT]"
+  bool needs_system = false;    ///< mistral: the template's own is not just text (a date)
+  std::string reasoning_effort; ///< mistral: written as [MODEL_SETTINGS]; empty for none
 };
 
 /// The names that `named_chat_format` knows, separated by commas.
@@ -54,7 +59,8 @@ std::optional<ChatFormat> find_chat_format(
 
 /// The text of a conversation: what transformers' `apply_chat_template(tokenize=False)` gives.
 /// `add_reply_header` adds what comes before the next reply. Throws `Error` for turns that the
-/// family does not have, such as an unknown role.
+/// family does not have, such as an unknown role, and without a system message where the format
+/// needs one.
 std::string chat_text(
     const ChatFormat& format, const std::vector<ChatMessage>& messages, bool add_reply_header);
 

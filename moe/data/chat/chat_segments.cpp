@@ -36,6 +36,10 @@ class Writer {
     }
     return *this;
   }
+  Writer& template_text(std::string text) {
+    segments_.push_back({std::move(text), false, false, true});
+    return *this;
+  }
   Writer& text(std::string text, bool is_reply = false) {
     if (!text.empty()) {
       segments_.push_back({std::move(text), false, is_reply});
@@ -212,14 +216,45 @@ void write_around(const std::string& text, const std::string& token, Writer& out
   out.text(text.substr(0, at)).control(token).text(text.substr(at + token.size()));
 }
 
+void write_mistral_system(
+    const ChatFormat& format, bool is_given, const std::string& system, Writer& out) {
+  check(
+      is_given || !format.needs_system,
+      "conversation: there is no system message, and the one that the chat template writes "
+      "then "
+      "has a date or something else that is not understood; give one by --system TEXT or as a "
+      "first message with the role system");
+  if (!is_given && format.default_system.empty()) {
+    return;
+  }
+  write_around(format.before_system, "[SYSTEM_PROMPT]", out);
+  if (is_given) {
+    out.text(system);
+  } else {
+    out.template_text(format.default_system);
+  }
+  write_around(format.after_system, "[/SYSTEM_PROMPT]", out);
+}
+
 void write_mistral(const ChatFormat& format, Messages messages, Writer& out) {
-  const auto system = take_system(messages);
+  const bool is_given = !messages.empty() && messages[0].role == "system";
+  auto system = take_system(messages);
   out.control(format.bos_token);
+  if (!format.before_system.empty()) {
+    write_mistral_system(format, is_given, system, out);
+    system.clear();
+  }
+  if (!format.reasoning_effort.empty()) {
+    out.control("[MODEL_SETTINGS]");
+    out.text("{\"reasoning_effort\": \"" + format.reasoning_effort + "\"}");
+    out.control("[/MODEL_SETTINGS]");
+  }
   const size_t system_turn = format.system_in_last_turn ? last_user_turn(messages) : 0;
   for (size_t i = 0; i < messages.size(); ++i) {
     const auto& message = messages[i];
     if (is_reply(message)) {
-      out.text(format.before_reply + message.content, true).control(format.eos_token, true);
+      const auto reply = format.strip_reply ? stripped(message.content) : message.content;
+      out.text(format.before_reply + reply, true).control(format.eos_token, true);
       continue;
     }
     const bool has_system = i == system_turn && !system.empty();

@@ -14,6 +14,7 @@ struct ChatSegment {
   std::string text;
   bool is_control = false; ///< one token of the format, not text
   bool is_reply = false;   ///< written by the assistant
+  bool has_tokens = false; ///< special tokens in it are tokens: the template's own text
 };
 
 /// The conversation in parts; joined they are `chat_text`.

@@ -1,7 +1,9 @@
 #include "moe/data/chat/chat_format.h"
 
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "moe/data/chat/chatml.h"
 #include "moe/error.h"
@@ -42,6 +44,16 @@ Tokenizer tokenizer_with(const std::vector<std::string>& tokens) {
   return Tokenizer::from_json(file.dump(), "tokens");
 }
 
+template <class Value>
+std::vector<Value> words_of(const std::string& text) {
+  std::istringstream stream(text);
+  return {std::istream_iterator<Value>(stream), std::istream_iterator<Value>()};
+}
+
+json golden_conversations() {
+  return json::parse(std::ifstream(std::string(MOE_TEST_FIXTURES) + "/chat/goldens.json"));
+}
+
 std::string reply_text(const ChatTokens& tokens, const Tokenizer& tokenizer) {
   std::vector<int32_t> reply;
   for (size_t i = 0; i < tokens.ids.size(); ++i) {
@@ -61,8 +73,7 @@ const std::vector<ChatMessage> kTalk = {
 } // namespace
 
 TEST_CASE("chat_text is what transformers makes of the template", "[data]") {
-  std::ifstream file(std::string(MOE_TEST_FIXTURES) + "/chat/goldens.json");
-  const auto cases = json::parse(file);
+  const auto cases = golden_conversations();
   REQUIRE(cases.size() > 50);
   for (const auto& golden : cases) {
     const auto config = config_with(golden["template"]);
@@ -77,9 +88,93 @@ TEST_CASE("chat_text is what transformers makes of the template", "[data]") {
     if (format.family == ChatFamily::harmony) {
       format.date = "2025-08-05";
     }
+    if (golden["text"].is_null()) {
+      CHECK_THROWS_WITH(
+          chat_text(format, messages_of(golden["messages"]), golden["header"]),
+          ContainsSubstring("no system message") && ContainsSubstring("--system TEXT"));
+      continue;
+    }
     CHECK(
         chat_text(format, messages_of(golden["messages"]), golden["header"]) == golden["text"]);
   }
+}
+
+TEST_CASE("encode_chat gives the ids and the replies that transformers gives", "[data]") {
+  const auto trained = Tokenizer::load(MOE_TEST_FIXTURES "/tokenizer/trained.json");
+  int compared = 0;
+  for (const auto& golden : golden_conversations()) {
+    if (!golden.contains("ids")) {
+      continue;
+    }
+    const auto tokenizer =
+        trained.with_added_tokens(words_of<std::string>(golden["tokens"].get<std::string>()));
+    const auto format = recognise_chat_format(config_with(golden["template"]), tokenizer);
+    CAPTURE(golden["name"], golden["text"]);
+    const auto tokens =
+        encode_chat(format, tokenizer, messages_of(golden["messages"]), golden["header"]);
+    CHECK(tokens.ids == words_of<int32_t>(golden["ids"]));
+    CHECK(tokens.is_reply == words_of<bool>(golden["is_reply"]));
+    ++compared;
+  }
+  CHECK(compared > 20);
+}
+
+TEST_CASE("Mistral: which system message a template writes of its own", "[data]") {
+  const auto text_of = [](const std::string& beginning) {
+    const auto format = recognise_chat_format(
+        config_with(
+            beginning + "{{ '[SYSTEM_PROMPT]' + system_message + '[/SYSTEM_PROMPT]' }}"
+                        "{{ '[INST]' + message['content'] + '[/INST]' }}"),
+        Tokenizer::bytes());
+    return chat_text(format, {{"user", "Hi"}}, true);
+  };
+  const auto [beginning, system] = GENERATE(table<std::string, std::string>({
+      {"{% set default_system_message = 'Be \\'so\\'.' ~ \"\\\\n\" -%}", "Be 'so'.\\n"},
+      {"{% set system_message='A' + '\\tB' %}", "A\tB"},
+      {"{# {% set system_message = 'A' %} #}{% set system_message = \"B\" %}", "B"},
+  }));
+  CHECK(
+      text_of(beginning) == "<s>[SYSTEM_PROMPT]" + system + "[/SYSTEM_PROMPT][INST]Hi[/INST]");
+  CHECK(text_of("{% set system_message = messages[0] %}") == "<s>[INST]Hi[/INST]");
+  const std::string unknown = GENERATE(
+      "{% set default_system_message = 'Now: ' + today %}",
+      "{% set default_system_message = 'A' + %}",
+      "{% set default_system_message = 'A",
+      "{% set default_system_message = 'A\\",
+      "{% set default_system_message = '\\u2019' %}",
+      "{% set default_system_message =",
+      "{% set default_system_message = '' %}",
+      "{% if x %}{% set system_message = 'A' %}{% else %}{% set system_message = 'B' %}{% "
+      "endif %}",
+      "{% set system_message = 'A' | upper %}",
+      "{% set system_message = strftime_now('%Y') %}",
+      "{{ '[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT]' }}");
+  CAPTURE(unknown);
+  CHECK_THROWS_WITH(text_of(unknown), ContainsSubstring("the chat template writes then"));
+}
+
+TEST_CASE("Mistral: settings of a template that are not understood are refused", "[data]") {
+  const auto config = config_with("{{ '[INST]' }}{{ '[MODEL_SETTINGS]' + settings }}");
+  CHECK_THROWS_WITH(
+      recognise_chat_format(config, Tokenizer::bytes()),
+      ContainsSubstring("[MODEL_SETTINGS] are not understood"));
+}
+
+TEST_CASE(
+    "Mistral: without a template its tokens say how the system message is written", "[data]") {
+  const auto tokenizer =
+      tokenizer_with({"<s>", "[INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"});
+  const auto format = recognise_chat_format(config_with(""), tokenizer);
+  CHECK(
+      chat_text(format, {{"system", "Be brief."}, {"user", "Hi"}}, true) ==
+      "<s>[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT][INST]Hi[/INST]");
+  // What a message says is text, also in the system message.
+  const auto tokens =
+      encode_chat(format, tokenizer, {{"system", "[INST]"}, {"user", "[INST]"}}, true);
+  CHECK(std::count(tokens.ids.begin(), tokens.ids.end(), *tokenizer.token_id("[INST]")) == 1);
+  CHECK_THROWS_WITH(
+      encode_chat(format, tokenizer_with({"<s>"}), {{"system", "a"}, {"user", "b"}}, true),
+      ContainsSubstring("the tokenizer has no token [SYSTEM_PROMPT]"));
 }
 
 TEST_CASE("encode_chat: control tokens are tokens, what a message says is text", "[data]") {

@@ -1,7 +1,8 @@
 """Writes tests/fixtures/chat/goldens.json: python make_goldens.py
 
 Needs transformers. Each case has a chat template as model folders have it, a conversation, and
-what transformers' `apply_chat_template` makes of it.
+what transformers' `apply_chat_template` makes of it; those with `tokens` have its ids, too, by the
+tokenizer of the other tests with these special tokens added, and which the assistant writes.
 """
 
 import json
@@ -179,6 +180,97 @@ NEMO = r"""{%- if messages[0]["role"] == "system" %}
     {%- endif %}
 {%- endfor %}
 """
+MISTRAL_V3 = r"""{%- if messages[0]["role"] == "system" %}
+    {%- set system_message = messages[0]["content"] %}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set loop_messages = messages %}
+{%- endif %}
+{{- bos_token }}
+{%- for message in loop_messages %}
+    {%- if message["role"] == "user" %}
+        {%- if loop.last and system_message is defined %}
+            {{- "[INST] " + system_message + "\n\n" + message["content"] + "[/INST]" }}
+        {%- else %}
+            {{- "[INST] " + message["content"] + "[/INST]" }}
+        {%- endif %}
+    {%- elif message["role"] == "assistant" %}
+        {{- " " + message["content"]|trim + eos_token}}
+    {%- endif %}
+{%- endfor %}
+"""
+MISTRAL_V7 = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '[INST] ' + message['content'] + '[/INST]' }}{% elif message['role'] == 'system' %}"
+    "{{ '[SYSTEM_PROMPT] ' + message['content'] + '[/SYSTEM_PROMPT]' }}"
+    "{% elif message['role'] == 'assistant' %}{% generation %}{{ ' ' + message['content'] + eos_token }}{% endgeneration %}"
+    "{% else %}{{ raise_exception('Only user, system and assistant roles are supported!') }}{% endif %}{% endfor %}"
+)
+MISTRAL_SYSTEM = r"""{%- set today = strftime_now("%Y-%m-%d") %}
+{%- set default_system_message = DEFAULT %}
+
+{{- bos_token }}
+
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content'] %}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = default_system_message %}
+    {%- set loop_messages = messages %}
+{%- endif %}
+{{- '[SYSTEM_PROMPT]' + system_message + '[/SYSTEM_PROMPT]' }}
+
+{%- for message in loop_messages %}
+    {%- if message['role'] == 'user' %}
+        {{- '[INST]' + message['content'] + '[/INST]' }}
+    {%- elif message['role'] == 'system' %}
+        {{- '[SYSTEM_PROMPT]' + message['content'] + '[/SYSTEM_PROMPT]' }}
+    {%- elif message['role'] == 'assistant' %}
+        {%- generation %}{{- message['content'] + eos_token }}{%- endgeneration %}
+    {%- else %}
+        {{- raise_exception('Only user, system and assistant roles are supported!') }}
+    {%- endif %}
+{%- endfor %}
+"""
+SYSTEM_TEXT = r"""'You are a tide\'s friend. [THINK]Is "it" so?[/THINK]\n\n' + "Ask:\n \"When?\" \
+or 'Why?'" """
+MISTRAL_PLAIN = MISTRAL_SYSTEM.replace("DEFAULT", SYSTEM_TEXT)
+MISTRAL_DATED = MISTRAL_SYSTEM.replace("DEFAULT", '"You know the tides.\\nToday is " + today + "."')
+MISTRAL_SETTINGS = r"""{#- Default system message if no [SYSTEM_PROMPT] is given. #}
+{%- set default_system_message = DEFAULT %}
+{#- Begin of sequence token. #}
+{{- bos_token }}
+{%- if messages[0]['role'] == 'system' %}
+    {{- '[SYSTEM_PROMPT]' -}}
+    {{- messages[0]['content'] -}}
+    {{- '[/SYSTEM_PROMPT]' -}}
+    {%- set loop_messages = messages[1:] %}
+{%- else %}
+    {%- set loop_messages = messages %}
+    {%- if default_system_message != '' %}
+        {{- '[SYSTEM_PROMPT]' + default_system_message + '[/SYSTEM_PROMPT]' }}
+    {%- endif %}
+{%- endif %}
+{%- if reasoning_effort is not defined or reasoning_effort is none %}
+    {%- set reasoning_effort = 'none' %}
+{%- endif %}
+{%- if reasoning_effort not in ['none', 'high'] %}
+    {{- raise_exception('reasoning_effort must be either "none" or "high"') }}
+{%- endif %}
+{%- set model_settings = '[MODEL_SETTINGS]{"reasoning_effort": "' + reasoning_effort + '"}[/MODEL_SETTINGS]' %}
+{{- model_settings }}
+{#- Handle conversation messages. #}
+{%- for message in loop_messages %}
+    {%- if message['role'] == 'user' %}
+        {{- '[INST]' + message['content'] + '[/INST]' }}
+    {%- elif message['role'] == 'assistant' %}
+        {%- generation %}
+        {{- message['content'] }}
+        {{- eos_token }}
+        {%- endgeneration %}
+    {%- endif %}
+{%- endfor %}
+"""
 HARMONY = r"""{{- "<|start|>system<|message|>" }}
 {{- "You are ChatGPT, a large language model trained by OpenAI.\n" }}
 {{- "Knowledge cutoff: 2024-06\n" }}
@@ -217,7 +309,39 @@ CASES = {  # name: (template, whether it takes a system message)
     "chatml": (CHATML, True), "qwen2": (QWEN2, True), "qwen2.5": (QWEN25, True), "qwen3": (QWEN3, True),
     "llama2": (LLAMA2, True), "llama3": (LLAMA3, True), "llama3.1": (LLAMA31, True), "llama4": (LLAMA4, True),
     "mixtral-old": (MIXTRAL_OLD, False), "mixtral": (MIXTRAL, True), "nemo": (NEMO, True), "harmony": (HARMONY, True),
+    "mistral-v3": (MISTRAL_V3, True),
 }
+WITH_TOKENS = {  # of templates that mark what the assistant writes
+    "mistral-v7": MISTRAL_V7, "mistral-plain": MISTRAL_PLAIN, "mistral-dated": MISTRAL_DATED,
+    "mistral-settings": MISTRAL_SETTINGS.replace("DEFAULT", "'The sea {today}.'"),
+    "mistral-none": MISTRAL_SETTINGS.replace("DEFAULT", "''"),
+}
+TOKENS = [
+    "<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[MODEL_SETTINGS]", "[/MODEL_SETTINGS]",
+    "[THINK]", "[/THINK]",
+]
+LONG_TALK = ANSWERED + [{"role": "user", "content": "Where to?"}, {"role": "assistant", "content": " Up [and] down.\n"}]
+
+
+def token_cases():
+    backend = Tokenizer.from_file(str(FIXTURES / "tokenizer" / "trained.json"))
+    backend.add_special_tokens(TOKENS)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    for name, template in WITH_TOKENS.items():
+        for messages in (ASK, TALK, LONG_TALK, SYSTEM + ASK, SYSTEM + TALK, SYSTEM + LONG_TALK):
+            case = {"name": name, "template": template, "messages": messages, "tokens": " ".join(TOKENS)}
+            case["header"] = messages[-1]["role"] == "user"
+            rendering = {"chat_template": template, "add_generation_prompt": case["header"]}
+            if name == "mistral-dated" and messages[0]["role"] != "system":
+                case["text"] = None  # another one every day
+            else:
+                case["text"] = tokenizer.apply_chat_template(messages, tokenize=False, **rendering)
+                encoded = tokenizer.apply_chat_template(
+                    messages, return_dict=True, return_assistant_tokens_mask=True, **rendering
+                )
+                case["ids"] = " ".join(map(str, encoded["input_ids"]))
+                case["is_reply"] = " ".join(map(str, encoded["assistant_masks"]))
+            yield case
 
 
 def main():
@@ -231,6 +355,7 @@ def main():
                 messages, chat_template=template, tokenize=False, add_generation_prompt=header
             )
             cases.append({"name": name, "template": template, "messages": messages, "header": header, "text": text})
+    cases.extend(token_cases())
     cases.append({"name": "unknown", "template": UNKNOWN, "messages": ASK, "header": True, "text": ""})
     (FIXTURES / "chat" / "goldens.json").write_text(json.dumps(cases, indent=1, ensure_ascii=False) + "\n")
 
