@@ -38,8 +38,11 @@ OpenedModel open_model_folder(const ModelArguments& arguments) {
   for (const auto& notice : folder.notices()) {
     status.log("note: {}", notice);
   }
-  auto end_of_text = end_of_text_ids(found.folder, folder.extras());
-  return {std::move(folder), std::move(end_of_text)};
+  auto end = read_end_of_text(found.folder, folder.extras(), folder.options().vocab_size);
+  for (const auto& notice : end.notices) {
+    status.log("note: {}", notice);
+  }
+  return {std::move(folder), std::move(end.ids)};
 }
 
 DecoderLM read_model(const ModelFolder& folder, const std::string& device) {

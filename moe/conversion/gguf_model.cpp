@@ -298,12 +298,14 @@ std::vector<GgufTensor> model_tensors(
   return list.take();
 }
 
-GgufTextEnds text_ends(const ModelFolder& model) {
+GgufTextEnds text_ends(const ModelFolder& model, std::vector<std::string>& notices) {
   GgufTextEnds ends;
   ends.chat_template = read_tokenizer_config(model.path()).chat_template;
-  if (const auto ids = end_of_text_ids(model.path(), model.extras()); !ids.empty()) {
-    ends.end_of_text = ids[0];
+  auto end = read_end_of_text(model.path(), model.extras(), model.options().vocab_size);
+  if (!end.ids.empty()) {
+    ends.end_of_text = end.ids[0];
   }
+  notices = std::move(end.notices);
   return ends;
 }
 
@@ -326,7 +328,7 @@ std::vector<std::string> write_gguf_model(
   append(gguf_metadata(architecture, options));
   std::vector<std::string> notices;
   if (tokenizer) {
-    append(gguf_tokenizer(*tokenizer, options.vocab_size, text_ends(model)));
+    append(gguf_tokenizer(*tokenizer, options.vocab_size, text_ends(model, notices)));
     if (auto notice = gguf_tokenizer_notice(*tokenizer); !notice.empty()) {
       notices.push_back(std::move(notice));
     }

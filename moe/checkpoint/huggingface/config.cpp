@@ -263,6 +263,7 @@ ReadConfig read_object(const Json& json, const std::string& file) {
   } catch (const Error& error) {
     fail(file, ": ", error.what());
   }
+  config.notices.insert(config.notices.end(), reader.notices().begin(), reader.notices().end());
   note_quantization(config, json, file);
   if (const auto ignored = reader.unread(); !ignored.empty()) {
     config.notices.push_back(file + ": ignored keys that " + model_type + " does not have: ");

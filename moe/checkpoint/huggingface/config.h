@@ -42,7 +42,7 @@ struct ReadConfig {
   FileForm form;
   DecoderOptions options;
   ConfigExtras extras;
-  std::vector<std::string> notices; ///< one line each: keys that were ignored
+  std::vector<std::string> notices; ///< one line each: what was ignored
 };
 
 /// Writes `options` as `family`, or as the first architecture of Hugging Face that expresses

@@ -2,6 +2,7 @@
 #include <limits>
 #include <utility>
 
+#include "moe/checkpoint/foreign_ids_internal.h"
 #include "moe/checkpoint/huggingface/config_reader_internal.h"
 #include "moe/files/quote_internal.h"
 
@@ -162,18 +163,23 @@ std::optional<std::vector<std::string>> ConfigReader::texts(const std::string& k
   return result;
 }
 
-std::vector<int64_t> ConfigReader::token_ids(const std::string& key, int64_t below) {
+std::vector<int64_t> ConfigReader::token_ids(const std::string& key, int64_t vocab_size) {
   const Json* value = find(key);
   if (value == nullptr || value->is_null()) {
     return {};
   }
   std::vector<int64_t> ids;
+  std::vector<int64_t> foreign;
   const Json list = value->is_array() ? *value : Json::array({*value});
   for (const Json& item : list) {
-    if (!is_integer_in(item, 0, below - 1)) {
-      fail_value(key, "token ids from 0 to vocab_size - 1 = " + std::to_string(below - 1));
+    if (!is_integer_in(item, 0, kLargestInteger)) {
+      fail_value(key, "token ids from 0 to vocab_size - 1 = " + std::to_string(vocab_size - 1));
     }
-    ids.push_back(item.get<int64_t>());
+    const auto id = item.get<int64_t>();
+    (id < vocab_size ? ids : foreign).push_back(id);
+  }
+  if (!foreign.empty()) {
+    notices_.push_back(file_ + ": " + foreign_ids_notice(key, foreign, vocab_size));
   }
   return ids;
 }
@@ -245,6 +251,10 @@ std::vector<std::string> ConfigReader::unread() const {
 
 const std::string& ConfigReader::file() const {
   return file_;
+}
+
+const std::vector<std::string>& ConfigReader::notices() const {
+  return notices_;
 }
 
 } // namespace moe

@@ -47,9 +47,9 @@ class ConfigReader {
   /// A list of texts, or nothing when it is missing or null.
   std::optional<std::vector<std::string>> texts(const std::string& key);
 
-  /// A token id or a list of them, each from 0 to `below` - 1; missing and null are the empty
-  /// list.
-  std::vector<int64_t> token_ids(const std::string& key, int64_t below);
+  /// A token id or a list of them; missing and null are the empty list. Those that are not
+  /// below `vocab_size` are left out, with a notice: no text has them.
+  std::vector<int64_t> token_ids(const std::string& key, int64_t vocab_size);
 
   /// Whether the key is there with another value than null.
   bool has(const std::string& key);
@@ -81,12 +81,16 @@ class ConfigReader {
 
   const std::string& file() const;
 
+  /// What was left out, one line each.
+  const std::vector<std::string>& notices() const;
+
  private:
   const Json* find(const std::string& key);
 
   const Json& json_;
   std::string file_;
   std::set<std::string> read_;
+  std::vector<std::string> notices_;
 };
 
 } // namespace moe

@@ -33,7 +33,11 @@ Tokenizer with_chatml_tokens(const Tokenizer& tokenizer) {
 
 void write_chatml_template(const std::filesystem::path& folder, const Tokenizer& tokenizer) {
   const auto end = tokenizer.token_id(kEndOfTurn);
-  check(end.has_value(), "chat format: the tokenizer has no token ", kEndOfTurn);
+  const auto start = tokenizer.token_id(kStartOfTurn);
+  check(
+      start && end,
+      "chat format: the tokenizer has no token ",
+      start ? kEndOfTurn : kStartOfTurn);
   auto config = object_of(folder / "tokenizer_config.json");
   config["chat_template"] = kTemplate;
   config["eos_token"] = kEndOfTurn;
@@ -43,7 +47,8 @@ void write_chatml_template(const std::filesystem::path& folder, const Tokenizer&
   auto ends = Json::array({*end});
   if (const auto old = generation.find("eos_token_id"); old != generation.end()) {
     for (const auto& id : old->is_array() ? *old : Json::array({*old})) {
-      if (!id.is_null() && id != *end) {
+      // An id that no token had before may be that of the token that begins a turn now.
+      if (!id.is_null() && id != *end && id != *start) {
         ends.push_back(id);
       }
     }

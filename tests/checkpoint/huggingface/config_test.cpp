@@ -90,6 +90,33 @@ TEST_CASE("What matters in training only is kept beside any architecture", "[che
   CHECK_THROWS_WITH(read(broken), ContainsSubstring("router_jitter: 2"));
 }
 
+TEST_CASE("Ids that no token has are left out, with a notice", "[checkpoint]") {
+  auto json = base_config();
+  const auto vocabulary = json["vocab_size"].get<int64_t>();
+  json["bos_token_id"] = vocabulary;
+  json["eos_token_id"] = {vocabulary - 1, 100257, vocabulary, 3};
+  const auto config = read(json);
+  CHECK(config.extras.eos_token_ids == std::vector<int64_t>{vocabulary - 1, 3});
+  CHECK_FALSE(config.extras.bos_token_id.has_value());
+  REQUIRE(config.notices.size() == 2);
+  const auto size = std::to_string(vocabulary);
+  CHECK(
+      config.notices[0] == "config.json: bos_token_id: ignored " + size +
+                               ", which the vocabulary of " + size + " tokens does not have");
+  CHECK_THAT(config.notices[1], ContainsSubstring("eos_token_id: ignored 100257, " + size));
+  // They are not written again: without any, null says that no token ends a text.
+  json["eos_token_id"] = 100257;
+  const auto written = write_config(read(json).options, read(json).extras);
+  CHECK(Json::parse(written.config)["eos_token_id"].is_null());
+  CHECK_FALSE(Json::parse(written.generation_config).contains("eos_token_id"));
+  CHECK(read_config(written.config, "config.json").notices.empty());
+  for (const Json& wrong : {Json(-1), Json(1.5), Json("2"), Json({2, -1})}) {
+    json["eos_token_id"] = wrong;
+    CHECK_THROWS_WITH(
+        read(json), ContainsSubstring("eos_token_id") && ContainsSubstring("token ids"));
+  }
+}
+
 TEST_CASE("Routing that no architecture has is written in our own format", "[checkpoint]") {
   auto options = tiny_model_options();
   std::string name;
@@ -300,7 +327,7 @@ TEST_CASE(
       {"clip_qkv", 8.0},
       {"torch_dtype", "float7"},
       {"eos_token_id", "0"},
-      {"eos_token_id", 11},
+      {"eos_token_id", -1},
       {"bos_token_id", -7},
   }));
   Json json = base_config();

@@ -238,7 +238,8 @@ TEST_CASE("A chat format needs its tokens and turns that it has", "[data]") {
 TEST_CASE("A folder of a base model becomes one that chats in ChatML", "[data]") {
   const TemporaryFolder folder;
   folder.write("tokenizer_config.json", R"({"eos_token": "<|endoftext|>", "other": [1]})");
-  folder.write("generation_config.json", R"({"eos_token_id": 256, "top_k": 7})");
+  // Of the ids, only 256 is that of a token; 257 and 258 become tokens.
+  folder.write("generation_config.json", R"({"eos_token_id": [256, 257, 258], "top_k": 7})");
   const auto base = Tokenizer::bytes();
   const auto tokenizer = with_chatml_tokens(base);
   CHECK(tokenizer.vocab_size() == 259);
@@ -267,5 +268,5 @@ TEST_CASE("A folder of a base model becomes one that chats in ChatML", "[data]")
   write_chatml_template(folder.path(), tokenizer);
   CHECK(object("generation_config.json")["eos_token_id"] == json({258, 256}));
   CHECK_THROWS_WITH(
-      write_chatml_template(folder.path(), base), ContainsSubstring("no token <|im_end|>"));
+      write_chatml_template(folder.path(), base), ContainsSubstring("no token <|im_start|>"));
 }
