@@ -41,8 +41,8 @@ struct TrainingCallbacks {
 ///   `on_collapse`, dead experts are revived in the same step (`revive_experts`), or the run
 ///   saves and throws `Error`.
 /// - A resumed run goes on exactly as if it had not been interrupted, with the same LibTorch,
-/// kind
-///   of processor and number of threads.
+///   kind of processor and number of threads. One that was ended before its first checkpoint
+///   begins again.
 ///
 /// Example:
 /// ```
