@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <csignal>
 #include <iostream>
 #include <iterator>
@@ -85,7 +86,8 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "  moe-generate Qwen3-30B-A3B --chat --interactive --system \"Be brief.\"\n"
       "  moe-generate FOLDER --prompt-ids 5,17,9 --max-new-tokens 16 --temperature 0 --json\n"
       "  moe-generate runs/demo --prompt \"Der Kernel\" --trace-experts\n\n"
-      "A text ends at the model's context length at the latest; a longer prompt is an error.");
+      "A text ends at the model's context length at the latest; a longer prompt is an error,\n"
+      "but a conversation forgets its oldest turns.");
 }
 
 void check_arguments(const CommandLine& line, const Arguments& arguments) {
@@ -236,15 +238,35 @@ class Conversation {
     check_prompt(said);
     auto messages = messages_.empty() ? first_messages(arguments.system) : messages_;
     messages.push_back({"user", said});
-    const auto tokens =
-        encode_chat(setup_.format, setup_.tokenizer, messages, /*add_reply_header=*/true);
+    const auto ids = encode(messages, arguments.sampling.max_new_tokens);
     writer_.trace.begin(text_of_tokens(setup_.tokenizer));
-    const auto generation = write_text(generator_, writer_, arguments, said, tokens.ids);
+    const auto generation = write_text(generator_, writer_, arguments, said, ids);
     messages.push_back({"assistant", generation.text});
     messages_ = std::move(messages);
   }
 
  private:
+  /// The ids of a conversation, of which the oldest turns go where they leave too little room
+  /// for a reply.
+  std::vector<int32_t> encode(std::vector<ChatMessage>& messages, int64_t max_new_tokens) {
+    const int64_t context = writer_.session->options().context_length;
+    const int64_t most = context - std::min(max_new_tokens, context / 4);
+    const auto first_turn = messages.begin() + (messages[0].role == "system" ? 1 : 0);
+    bool forgets = false;
+    while (true) {
+      auto ids =
+          encode_chat(setup_.format, setup_.tokenizer, messages, /*add_reply_header=*/true).ids;
+      if (static_cast<int64_t>(ids.size()) <= most || messages.end() - first_turn < 3) {
+        if (forgets) {
+          StatusLine().log("note: the context is full: the oldest turns are forgotten");
+        }
+        return ids;
+      }
+      messages.erase(first_turn, first_turn + 2); // a question and its answer
+      forgets = true;
+    }
+  }
+
   Generator& generator_;
   Writer writer_;
   const ChatSetup& setup_;
@@ -334,8 +356,11 @@ void chat(
       rules.end_of_text.end(), opened.end_of_text.begin(), opened.end_of_text.end());
   Generator generator(writer.session, setup.tokenizer, rules);
   Conversation conversation(generator, writer, setup);
-  for_each_prompt(
-      arguments, [&](const std::string& said) { conversation.answer(arguments, said); });
+  for_each_prompt(arguments, [&](const std::string& said) {
+    if (!said.empty() || !arguments.interactive) {
+      conversation.answer(arguments, said);
+    }
+  });
 }
 
 /// Adds the text, unless the model has ids that the tokenizer does not know.

@@ -443,4 +443,18 @@ TEST_CASE("moe-train learns replies of conversations", "[programs]") {
   const auto generation = json::parse(reply.out);
   CHECK(generation["text"] == "aaaa");
   CHECK(generation["finish"] == "end_of_text");
+
+  // A conversation outlives the context: its oldest turns are forgotten. An empty line is none.
+  std::string typed;
+  for (int i = 0; i < 12; ++i) {
+    typed += "Say a.\n\n";
+  }
+  const auto talk =
+      run("moe-generate",
+          {out + "2", "--chat", "--interactive", "--temperature=0", "--json", "--threads=1"},
+          {.input = typed});
+  CHECK(talk.exit_code == 0);
+  CHECK(std::count(talk.out.begin(), talk.out.end(), '\n') == 12);
+  CHECK_THAT(talk.err, ContainsSubstring("the oldest turns are forgotten"));
+  CHECK_THAT(talk.err, !ContainsSubstring("error"));
 }
