@@ -1,21 +1,19 @@
 #include "moe/data/manifest.h"
 
-#include <nlohmann/json.hpp>
+#include "moe/files/json_internal.h"
 
 namespace moe {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr const char* kFormat = "moe-corpus-1";
 
-Json size_json(const TextSize& size) {
+OrderedJson size_json(const TextSize& size) {
   return {
       {"documents", size.documents}, {"bytes", size.bytes}, {"characters", size.characters}};
 }
 
-Json domain_json(const DomainManifest& domain) {
-  Json skipped = Json::array();
+OrderedJson domain_json(const DomainManifest& domain) {
+  OrderedJson skipped = OrderedJson::array();
   for (const auto& file : domain.skipped_files) {
     skipped.push_back({{"path", file.path}, {"reason", file.reason}});
   }
@@ -33,21 +31,22 @@ Json domain_json(const DomainManifest& domain) {
 } // namespace
 
 std::string Manifest::to_json() const {
-  Json manifest = {{"format", kFormat}, {"notes", notes}};
-  manifest["domains"] = Json::object();
+  OrderedJson manifest = {{"format", kFormat}, {"notes", notes}};
+  manifest["domains"] = OrderedJson::object();
   for (const auto& domain : domains) {
     manifest["domains"][domain.name] = domain_json(domain);
   }
-  manifest["files"] = Json::object();
+  manifest["files"] = OrderedJson::object();
   for (const auto& [name, file] : files) {
     manifest["files"][name] = {{"bytes", file.bytes}, {"sha256", file.sha256}};
   }
   // File names need not be UTF-8.
-  return manifest.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
+  return manifest.dump(2, ' ', /*ensure_ascii=*/false, OrderedJson::error_handler_t::replace) +
+         "\n";
 }
 
 bool is_manifest(const std::string& text) {
-  const auto manifest = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto manifest = OrderedJson::parse(text, nullptr, /*allow_exceptions=*/false);
   return manifest.is_object() && manifest.contains("format") && manifest["format"] == kFormat;
 }
 

@@ -7,15 +7,13 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "moe/error.h"
+#include "moe/files/json_internal.h"
 
 namespace moe {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 // Calls `visit(step, bytes)` for whole lines in turn until it returns false.
 template <class Visit>
@@ -51,7 +49,7 @@ AppendFile open_after(const std::filesystem::path& path, int64_t last_step) {
   return AppendFile(path);
 }
 
-void set_if_known(Json& object, const char* key, const std::optional<double>& value) {
+void set_if_known(OrderedJson& object, const char* key, const std::optional<double>& value) {
   if (value) {
     object[key] = *value;
   }
@@ -64,11 +62,11 @@ double rounded_share(double share, int64_t rows) {
   return std::round(share * scale) / scale;
 }
 
-Json layer_json(const LayerRouting& layer) {
-  Json json;
+OrderedJson layer_json(const LayerRouting& layer) {
+  OrderedJson json;
   json["layer"] = layer.layer;
   json["rows"] = layer.rows;
-  json["load"] = Json::array();
+  json["load"] = OrderedJson::array();
   for (const double share : layer.load) {
     json["load"].push_back(rounded_share(share, layer.rows));
   }
@@ -182,7 +180,7 @@ StepMetrics metrics_of(const nlohmann::json& object) {
 } // namespace
 
 std::string metrics_line(const StepMetrics& metrics) {
-  Json line;
+  OrderedJson line;
   line["step"] = metrics.step;
   line["loss"] = metrics.loss;
   set_if_known(line, "val_loss", metrics.val_loss);
@@ -195,13 +193,13 @@ std::string metrics_line(const StepMetrics& metrics) {
   for (const auto& [name, value] : metrics.routing_losses) {
     line[name] = value;
   }
-  line["moe"] = Json::array();
+  line["moe"] = OrderedJson::array();
   for (const LayerRouting& layer : metrics.moe) {
     line["moe"].push_back(layer_json(layer));
   }
   for (const auto& [key, collapses] : collapse_lists(metrics)) {
     for (const Collapse& collapse : *collapses) {
-      line[key].push_back(Json{
+      line[key].push_back(OrderedJson{
           {"kind", to_string(collapse.kind)},
           {"layer", collapse.layer},
           {"num_experts", collapse.num_experts},
@@ -210,7 +208,7 @@ std::string metrics_line(const StepMetrics& metrics) {
     }
   }
   for (const Revival& revival : metrics.revived) {
-    line["revived"].push_back(Json{
+    line["revived"].push_back(OrderedJson{
         {"layer", revival.layer}, {"experts", revival.experts}, {"donors", revival.donors}});
   }
   set_if_known(line, "val_loss_before_revival", metrics.val_loss_before_revival);
