@@ -130,9 +130,13 @@ std::string chatml_system(std::string_view jinja) {
   return "";
 }
 
-/// The string of a template around a token such as `[INST]`, with its spaces.
+/// The string of a template around a token such as `[INST]`, with its spaces; the token alone
+/// where the template does not spell it out.
 std::string with_spaces(std::string_view jinja, std::string_view token) {
   const size_t at = jinja.find(token);
+  if (at == std::string_view::npos) {
+    return std::string(token);
+  }
   const size_t end = at + token.size();
   const bool space_before = at > 0 && jinja[at - 1] == ' ';
   const bool space_behind = end < jinja.size() && jinja[end] == ' ';
