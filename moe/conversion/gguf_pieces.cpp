@@ -145,8 +145,8 @@ GgufPieces gguf_pieces(const TokenizerDefinition& definition, int64_t vocab_size
   check(
       read_spaces(definition, pieces) && !definition.model.ignore_merges,
       "gguf: this kind of tokenizer is not supported, only byte-level BPE with the patterns of "
-      "GPT-2, Qwen2 and Llama 3, without a normaliser other than NFC, and BPE with byte "
-      "fallback that writes spaces as U+2581");
+      "GPT-2, GPT-4o, Qwen2, Llama 3 and DeepSeek-V3, without a normaliser other than NFC, and "
+      "BPE with byte fallback that writes spaces as U+2581");
   TokenIds ids;
   std::unordered_map<int32_t, std::string_view> texts;
   for (const auto& [token, id] : definition.model.vocabulary) {

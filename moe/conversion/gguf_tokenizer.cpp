@@ -1,6 +1,8 @@
 #include "moe/conversion/gguf_tokenizer.h"
 
 #include <algorithm>
+#include <optional>
+#include <string_view>
 
 #include "moe/conversion/gguf_pieces_internal.h"
 #include "moe/data/tokenizer/tokenizer_json.h"
@@ -25,24 +27,71 @@ bool keeps_nfc(const TokenizerDefinition& definition) {
       });
 }
 
+/// Cuts by several expressions in turn, as tokenizer.json spells them, and llama.cpp's name.
+struct KnownCuts {
+  std::vector<std::string_view> expressions;
+  std::string_view name;
+};
+
+const std::vector<KnownCuts>& known_cuts() {
+  static const std::vector<KnownCuts> cuts = {
+      {{R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+        R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+)"
+        R"([\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}|)"
+        R"( ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+       "gpt-4o"},
+      {{R"(\p{N}{1,3})",
+        "[一-龥぀-ゟ゠-ヿ]+",
+        R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^)"
+        "\r\n"
+        R"(\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[)"
+        "\r\n"
+        R"(]*|\s*[)"
+        "\r\n"
+        R"(]+|\s+(?!\S)|\s+)"},
+       "deepseek-v3"}};
+  return cuts;
+}
+
+/// llama.cpp's name of a pre-tokenizer; nothing if it has none.
+std::optional<std::string> pattern_of(const TokenizerDefinition& definition) {
+  using Kind = PreTokenizerStep::Kind;
+  const auto& steps = definition.pre_tokenizer;
+  if (steps.empty() && definition.model.merges.empty()) {
+    return "gpt-2"; // of single bytes: without merges the pattern makes no difference
+  }
+  if (steps.size() == 1 && steps[0].kind == Kind::scanner) {
+    switch (steps[0].pattern) {
+      case Pattern::qwen2:
+        return "qwen2";
+      case Pattern::llama3:
+        return "llama-bpe";
+      default:
+        return "gpt-2";
+    }
+  }
+  for (const auto& [expressions, name] : known_cuts()) {
+    const auto is_same = [](const PreTokenizerStep& step, std::string_view expression) {
+      return step.kind == Kind::split && step.search.is_regex && !step.invert &&
+             step.behavior == SplitBehavior::isolated && step.search.text == expression;
+    };
+    if (std::equal(
+            steps.begin(), steps.end(), expressions.begin(), expressions.end(), is_same)) {
+      return std::string(name);
+    }
+  }
+  return std::nullopt;
+}
+
 /// What llama.cpp calls the pattern.
 std::string pattern_name(const TokenizerDefinition& definition) {
-  const auto& steps = definition.pre_tokenizer;
-  const bool is_scanner = steps.size() == 1 && steps[0].kind == PreTokenizerStep::Kind::scanner;
-  const bool has_merges = !definition.model.merges.empty();
+  const auto name = pattern_of(definition);
   check(
-      keeps_nfc(definition) && (is_scanner || (steps.empty() && !has_merges)),
+      keeps_nfc(definition) && name.has_value(),
       "gguf: this kind of tokenizer is not supported, only byte-level BPE with the patterns of "
-      "GPT-2, Qwen2 and Llama 3, without a normaliser other than NFC, and BPE with byte "
-      "fallback that writes spaces as U+2581");
-  switch (is_scanner ? steps[0].pattern : Pattern::none) {
-    case Pattern::qwen2:
-      return "qwen2";
-    case Pattern::llama3:
-      return "llama-bpe";
-    default:
-      return "gpt-2"; // of single bytes, too: without merges the pattern makes no difference
-  }
+      "GPT-2, GPT-4o, Qwen2, Llama 3 and DeepSeek-V3, without a normaliser other than NFC, and "
+      "BPE with byte fallback that writes spaces as U+2581");
+  return *name;
 }
 
 struct Tokens {

@@ -19,8 +19,9 @@ struct GgufTextEnds {
 
 /// A tokenizer as llama.cpp's metadata, filled up to `vocab_size` tokens. Throws `Error` for
 /// tokenizers that llama.cpp would cut differently: supported is byte-level BPE with the
-/// patterns of GPT-2, Qwen2 and Llama 3, without a normaliser or with NFC, and BPE with byte
-/// fallback that writes spaces as U+2581, as Llama 2 and Mixtral have it.
+/// patterns of GPT-2, GPT-4o (gpt-oss), Qwen2, Llama 3 and DeepSeek-V3, without a
+/// normaliser or with NFC, and BPE with byte fallback that writes spaces as U+2581, as Llama 2
+/// and Mixtral have it.
 GgufMetadata gguf_tokenizer(
     const Tokenizer& tokenizer, int64_t vocab_size, const GgufTextEnds& ends = {});
 

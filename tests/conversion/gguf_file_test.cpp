@@ -229,6 +229,23 @@ TEST_CASE("gguf_tokenizer: pieces that llama.cpp would cut otherwise", "[convers
   CHECK_THROWS_WITH(pieces_metadata_of(bytes), ContainsSubstring("for every byte"));
 }
 
+TEST_CASE("gguf_tokenizer: llama.cpp's names of patterns", "[conversion]") {
+  const auto pattern = [](const std::string& fixture) {
+    const auto tokenizer = Tokenizer::load(test::tokenizer_fixture(fixture));
+    for (const auto& [key, value] : gguf_tokenizer(tokenizer, tokenizer.vocab_size())) {
+      if (key == "tokenizer.ggml.pre") {
+        return std::get<std::string>(value);
+      }
+    }
+    return std::string();
+  };
+  CHECK(pattern("gpt2.json") == "gpt-2");
+  CHECK(pattern("llama3.json") == "llama-bpe");
+  CHECK(pattern("o200k.json") == "gpt-4o");
+  CHECK(pattern("deepseek.json") == "deepseek-v3");
+  CHECK_THROWS_WITH(pattern("qwen35.json"), ContainsSubstring("not supported"));
+}
+
 TEST_CASE("gguf_tokenizer: the folder's end of text and chat template", "[conversion]") {
   const auto bytes = Tokenizer::bytes();
   auto text = bytes.to_json();
