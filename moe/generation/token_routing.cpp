@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "moe/kernels/cpu_softmax.h"
+#include "moe/kernels/cpu_top_k.h"
 
 namespace moe {
 namespace {
@@ -42,17 +43,15 @@ void make_scores(RouterScore score, std::vector<float>& values) {
   }
 }
 
-/// What experts are chosen by. Large logits have equal scores, so where each score is a
-/// function of its own logit, the logits are compared.
+/// What experts are chosen by: the scores, or the logits, which are in the same order, where
+/// those of large logits are equal.
 void make_preference(
     const TopKRouterOptions& options,
     const float* logits,
     const float* selection_bias,
     TokenRouting& routing) {
-  const bool each_by_itself =
-      options.score() == RouterScore::sigmoid || options.score() == RouterScore::sqrt_softplus;
   auto& preference = routing.preference;
-  if (selection_bias == nullptr && each_by_itself && !chooses_groups(options)) {
+  if (selection_bias == nullptr && !chooses_groups(options)) {
     preference.assign(logits, logits + options.num_experts());
     return;
   }
@@ -62,11 +61,9 @@ void make_preference(
   }
 }
 
-/// The best of `values`, which is not the best any more.
-int64_t take_best(std::vector<float>& values) {
-  const auto best = std::max_element(values.begin(), values.end());
-  *best = kNever;
-  return best - values.begin();
+void find_best(const std::vector<float>& values, int64_t k, std::vector<int64_t>& best) {
+  best.resize(static_cast<size_t>(k));
+  cpu::top_k(static_cast<int64_t>(values.size()), values.data(), k, best.data());
 }
 
 float rank_of_group(RouterSelection selection, const float* first, const float* end) {
@@ -90,11 +87,10 @@ void leave_best_groups(const TopKRouterOptions& options, TokenRouting& routing) 
     const float* const first = preference.data() + group * size;
     ranks.push_back(rank_of_group(options.selection(), first, first + size));
   }
-  for (int64_t kept = 0; kept < options.groups_kept(); ++kept) {
-    take_best(ranks);
-  }
+  auto& kept = routing.best;
+  find_best(ranks, options.groups_kept(), kept);
   for (int64_t group = 0; group < options.num_groups(); ++group) {
-    if (ranks[static_cast<size_t>(group)] != kNever) {
+    if (std::find(kept.begin(), kept.end(), group) == kept.end()) {
       std::fill_n(preference.begin() + group * size, size, kNever);
     }
   }
@@ -141,9 +137,10 @@ void route_token(
   if (chooses_groups(options)) {
     leave_best_groups(options, routing);
   }
+  find_best(routing.preference, options.experts_per_token(), routing.best);
   routing.chosen.clear();
-  for (int64_t k = 0; k < options.experts_per_token(); ++k) {
-    routing.chosen.push_back({take_best(routing.preference), 0.0F});
+  for (const int64_t expert : routing.best) {
+    routing.chosen.push_back({expert, 0.0F});
   }
   weigh(options, logits, routing);
 }

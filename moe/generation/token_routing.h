@@ -20,6 +20,7 @@ struct TokenRouting {
   std::vector<float> scores;        ///< [E]
   std::vector<float> preference;    ///< [E]: scores with bias, minus infinity outside of groups
   std::vector<float> group_rank;    ///< [groups]
+  std::vector<int64_t> best;        ///< [K] or [groups kept]
 };
 
 /// Chooses experts as `TopKRouter` does outside of training, for one token and without tensors.

@@ -28,15 +28,16 @@ torch::Tensor within_best_groups(
 }
 
 torch::Tensor by_score(const SelectionInput& input, const TopKRouterOptions& options) {
-  // Large logits have equal scores, and the logits themselves are in the same order.
-  const bool each_by_itself =
-      options.score() == RouterScore::sigmoid || options.score() == RouterScore::sqrt_softplus;
+  // Large logits have equal scores, and the logits themselves are in the same order: those of
+  // a softmax within a token, all others among tokens, too.
+  const bool in_order = options.score() != RouterScore::softmax ||
+                        options.selection() != RouterSelection::expert_choice;
   const bool by_groups = options.selection() == RouterSelection::groups_by_max ||
                          options.selection() == RouterSelection::groups_by_top2;
   if (input.selection_bias.defined()) {
     return input.scores + input.selection_bias.to(input.scores.scalar_type());
   }
-  return each_by_itself && !by_groups ? input.logits : input.scores;
+  return in_order && !by_groups ? input.logits : input.scores;
 }
 
 torch::Tensor by_token_id(const SelectionInput& input, const TopKRouterOptions& options) {

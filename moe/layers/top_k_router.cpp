@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "moe/kernels/softmax_top_k.h"
 #include "moe/layers/expert_capacity.h"
 #include "moe/layers/router_noise.h"
 #include "moe/layers/router_score.h"
@@ -25,6 +26,14 @@ torch::Tensor cosines(
   };
   return torch::linear(unit(input), unit(weight)) *
          log_scale.clamp_max(std::log(largest_scale)).exp();
+}
+
+/// Whether `softmax_top_k` is all that these options ask for.
+bool takes_softmax_top_k(const TopKRouterOptions& options) {
+  return options.score() == RouterScore::softmax &&
+         options.selection() == RouterSelection::top_k && !options.has_selection_bias() &&
+         options.weighting() == RouterWeighting::scores && options.normalize_power() == 1.0 &&
+         options.normalize_minimum() == 0.0;
 }
 
 } // namespace
@@ -123,6 +132,31 @@ torch::Tensor TopKRouterImpl::logits(const torch::Tensor& input) {
   return result;
 }
 
+/// Fills in what follows from `routing.logits`, before scaling and dropping.
+void TopKRouterImpl::choose(Routing& routing, const torch::Tensor& token_ids) {
+  if (takes_softmax_top_k(options)) {
+    const auto best =
+        softmax_top_k(routing.logits, options.experts_per_token(), options.normalize_weights());
+    routing.scores = best.scores;
+    routing.experts = best.experts;
+    routing.weights = best.weights;
+    return;
+  }
+  routing.scores = router_scores(routing.logits, options.score());
+  if (options.weighting() == RouterWeighting::sparsemixer) {
+    const auto choice =
+        sparsemixer(routing.logits, options.sparsemixer_jitter(), is_training());
+    routing.experts = choice.experts;
+    routing.weights = choice.weights;
+    return;
+  }
+  const auto selection = select_experts(
+      {routing.logits, routing.scores, selection_bias, token_ids, is_training()}, options);
+  routing.experts = selection.experts;
+  routing.kept = routing.chosen = selection.chosen;
+  routing.weights = weigh_experts(routing.logits, routing.scores, selection, options);
+}
+
 Routing TopKRouterImpl::forward(const torch::Tensor& input, const torch::Tensor& token_ids) {
   TORCH_CHECK(
       input.dim() == 2 && input.size(1) == options.model_dim(),
@@ -133,19 +167,7 @@ Routing TopKRouterImpl::forward(const torch::Tensor& input, const torch::Tensor&
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   Routing routing;
   routing.logits = logits(input.to(c10::promoteTypes(input.scalar_type(), torch::kFloat32)));
-  routing.scores = router_scores(routing.logits, options.score());
-  if (options.weighting() == RouterWeighting::sparsemixer) {
-    const auto choice =
-        sparsemixer(routing.logits, options.sparsemixer_jitter(), is_training());
-    routing.experts = choice.experts;
-    routing.weights = choice.weights;
-  } else {
-    const auto selection = select_experts(
-        {routing.logits, routing.scores, selection_bias, token_ids, is_training()}, options);
-    routing.experts = selection.experts;
-    routing.kept = routing.chosen = selection.chosen;
-    routing.weights = weigh_experts(routing.logits, routing.scores, selection, options);
-  }
+  choose(routing, token_ids);
   if (options.routed_scaling_factor() != 1.0) {
     routing.weights = routing.weights * options.routed_scaling_factor();
   }

@@ -52,6 +52,7 @@ class TopKRouterImpl : public torch::nn::Cloneable<TopKRouterImpl> {
 
  private:
   torch::Tensor logits(const torch::Tensor& input);
+  void choose(Routing& routing, const torch::Tensor& token_ids);
 };
 
 TORCH_MODULE(TopKRouter);
