@@ -174,7 +174,8 @@ TEST_CASE("Trainer: a collapse is caught, repaired, and stays repaired", "[train
   }
   const auto text = token_file(setup.folder.path() / "chain.tokens", ids, 23);
   auto model = learning_decoder();
-  model.num_experts = 8;
+  model.num_experts = 16;
+  model.experts_per_token = 1;
   auto options = quick_options();
   options.steps = 400;
   options.batch_size = 8;
@@ -209,12 +210,12 @@ TEST_CASE("Trainer: a collapse is caught, repaired, and stays repaired", "[train
   CHECK(after < 1.02 * before);
 
   // Each has a tenth of the mean load or more in the 20 steps from the fifth on.
-  std::vector<double> load(8, 0.0);
+  std::vector<double> load(16, 0.0);
   for (int i = 0; i < 25; ++i) {
     const auto metrics = trainer.step();
     for (const auto& layer : metrics.moe) {
       for (size_t e = 0; i >= 5 && layer.layer == collapse.layer && e < load.size(); ++e) {
-        load[e] += layer.load[e] * 8.0 / 20.0;
+        load[e] += layer.load[e] * 16.0 / 20.0;
       }
     }
   }
