@@ -44,13 +44,18 @@ class TextStream {
       bool continues,
       const TextCallback& on_text,
       std::string& text)
-      : decoder_(tokenizer, /*skip_special=*/false, continues),
+      : tokenizer_(tokenizer),
+        decoder_(tokenizer, /*skip_special=*/false, continues),
         stop_(options.stop),
         on_text_(on_text),
         text_(text) {}
 
-  /// Whether to go on.
+  /// Whether to go on. An id that only the model has, because its vocabulary is rounded up,
+  /// has no text.
   bool push(int32_t id) {
+    if (!tokenizer_.has_token(id)) {
+      return true;
+    }
     return hand_out(stop_.push(decoder_.push(id))) && !stop_.found();
   }
 
@@ -65,6 +70,7 @@ class TextStream {
     return piece.empty() || !on_text_ || on_text_(piece);
   }
 
+  const Tokenizer& tokenizer_;
   StreamDecoder decoder_;
   StopText stop_;
   const TextCallback& on_text_;

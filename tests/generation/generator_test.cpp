@@ -106,6 +106,27 @@ TEST_CASE("Generator: streams what it returns", "[generation]") {
   CHECK(generation.ids.size() == 40);
 }
 
+TEST_CASE("Generator: an id that the tokenizer has not adds no text", "[generation]") {
+  torch::manual_seed(2);
+  auto options = byte_decoder();
+  options.vocab_size = 320;
+  Generator generator(DecoderLM(options), Tokenizer::bytes());
+  SamplerOptions sampling;
+  sampling.max_new_tokens = 40;
+  sampling.temperature = 2.0;
+  sampling.ignore_end_of_text = true;
+  const auto generation = generator.generate({65}, sampling);
+  std::vector<int32_t> known;
+  for (const int32_t id : generation.ids) {
+    if (id < 257) {
+      known.push_back(id);
+    }
+  }
+  CHECK(generation.ids.size() == 40);
+  CHECK(known.size() < 40);
+  CHECK(generation.text == Tokenizer::bytes().decode(known));
+}
+
 TEST_CASE("Generator: stop texts, end of text and the caller end a text", "[generation]") {
   SECTION("stop text") {
     Generator generator(model_that_writes('a'), Tokenizer::bytes());

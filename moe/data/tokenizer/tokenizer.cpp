@@ -389,6 +389,10 @@ const TokenText& Tokenizer::token_text(int32_t id) const {
   return impl_->token(id).text;
 }
 
+bool Tokenizer::has_token(int32_t id) const {
+  return impl_->tokens.contains(id);
+}
+
 const TokenDecoder& Tokenizer::token_decoder() const {
   return impl_->decoder;
 }

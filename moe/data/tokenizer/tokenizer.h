@@ -111,6 +111,9 @@ class Tokenizer {
   /// The id of the token that is written as `token` in `tokenizer.json`, if there is one.
   std::optional<int32_t> token_id(std::string_view token) const;
 
+  /// Whether there is a token `id`: models may have more ids than their tokenizer.
+  bool has_token(int32_t id) const;
+
   /// Whether `id` is a special token. Throws `Error` on an id without a token.
   bool is_special(int32_t id) const;
 
