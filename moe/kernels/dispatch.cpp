@@ -80,7 +80,7 @@ Order counting_sort(
   return order;
 }
 
-/// The same on any device, without waiting for it unless pairs are left out.
+/// The same by LibTorch's operations.
 Order stable_argsort(
     const torch::Tensor& experts, const torch::Tensor& kept, int64_t num_experts) {
   // What is left out goes to an expert behind the last one.
@@ -131,13 +131,8 @@ class SortWeights : public torch::autograd::Function<SortWeights> {
   }
 };
 
-} // namespace
-
-Dispatch dispatch(
-    const torch::Tensor& experts,
-    const torch::Tensor& weights,
-    int64_t num_experts,
-    const torch::Tensor& kept) {
+void check_arguments(
+    const torch::Tensor& experts, const torch::Tensor& weights, const torch::Tensor& kept) {
   TORCH_CHECK(
       experts.dim() == 2 && experts.scalar_type() == torch::kInt64,
       "dispatch: experts must be [T, K] int64, got ",
@@ -161,15 +156,38 @@ Dispatch dispatch(
       "dispatch: ",
       experts.numel(),
       " rows are more than a 32-bit index holds");
-  const auto pairs = experts.contiguous();
-  const auto keeps = kept.defined() ? kept.contiguous() : kept;
-  const auto order = pairs.is_cpu() ? counting_sort(pairs, keeps, num_experts)
-                                    : stable_argsort(pairs, keeps, num_experts);
+}
+
+Dispatch in_order(const torch::Tensor& weights, const Order& order) {
   return {
       order.row_token,
       SortWeights::apply(weights, order.pair_of_row, order.row_of_pair),
       order.offsets,
       order.token_rows};
+}
+
+} // namespace
+
+Dispatch dispatch(
+    const torch::Tensor& experts,
+    const torch::Tensor& weights,
+    int64_t num_experts,
+    const torch::Tensor& kept) {
+  if (!experts.is_cpu()) {
+    return dispatch_by_sorting(experts, weights, num_experts, kept);
+  }
+  check_arguments(experts, weights, kept);
+  const auto keeps = kept.defined() ? kept.contiguous() : kept;
+  return in_order(weights, counting_sort(experts.contiguous(), keeps, num_experts));
+}
+
+Dispatch dispatch_by_sorting(
+    const torch::Tensor& experts,
+    const torch::Tensor& weights,
+    int64_t num_experts,
+    const torch::Tensor& kept) {
+  check_arguments(experts, weights, kept);
+  return in_order(weights, stable_argsort(experts.contiguous(), kept, num_experts));
 }
 
 } // namespace moe

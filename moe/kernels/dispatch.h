@@ -16,18 +16,25 @@ struct Dispatch {
                             ///< where a token has fewer than K rows
 };
 
-/// Builds the row list by a counting sort.
+/// Builds the row list: on the CPU by a counting sort, elsewhere by `dispatch_by_sorting`.
 ///
 /// `experts` [T, K] int64: the chosen experts, each in [0, num_experts), distinct within a
 /// token. `weights` [T, K]: their factors; gradients of `row_weight` flow back to them. With
-/// `kept` [T, K] bool, pairs where it is false are left out; on a device other than the CPU
-/// that waits for their number.
+/// `kept` [T, K] bool, pairs where it is false are left out.
 ///
 /// Example:
 /// ```
 /// Dispatch rows = dispatch(routing.experts, routing.weights, /*num_experts=*/8);
 /// ```
 Dispatch dispatch(
+    const torch::Tensor& experts,
+    const torch::Tensor& weights,
+    int64_t num_experts,
+    const torch::Tensor& kept = {});
+
+/// The same on any device, by LibTorch's sort. The host does not wait for the device, except
+/// with `kept` for the number of rows; nor does it see whether the experts are in range.
+Dispatch dispatch_by_sorting(
     const torch::Tensor& experts,
     const torch::Tensor& weights,
     int64_t num_experts,

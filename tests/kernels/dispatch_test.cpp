@@ -2,12 +2,16 @@
 
 #include "moe/libtorch.h"
 #include "tests/support/catch.h"
+#include "tests/support/cuda_device.h"
 #include "tests/support/gradient_check.h"
+#include "tests/support/tensor_matchers.h"
 
 namespace {
 
 using moe::Dispatch;
 using moe::dispatch;
+using moe::dispatch_by_sorting;
+using moe::testing::SameBits;
 
 torch::Tensor random_experts(int64_t num_tokens, int64_t per_token, int64_t num_experts) {
   return torch::rand({num_tokens, num_experts})
@@ -17,11 +21,11 @@ torch::Tensor random_experts(int64_t num_tokens, int64_t per_token, int64_t num_
 
 /// The definition: go through the experts, and for each through the tokens.
 void check_against_definition(
+    const Dispatch& rows,
     const torch::Tensor& experts,
     const torch::Tensor& weights,
     int64_t num_experts,
-    const torch::Tensor& kept = {}) {
-  const Dispatch rows = dispatch(experts, weights, num_experts, kept);
+    const torch::Tensor& kept) {
   const auto num_tokens = experts.size(0);
   const auto per_token = experts.size(1);
   const auto keeps = [&](int64_t token, int64_t k) {
@@ -61,6 +65,17 @@ void check_against_definition(
   }
 }
 
+void check_both(
+    const torch::Tensor& experts,
+    const torch::Tensor& weights,
+    int64_t num_experts,
+    const torch::Tensor& kept = {}) {
+  for (const auto method : {dispatch, dispatch_by_sorting}) {
+    check_against_definition(
+        method(experts, weights, num_experts, kept), experts, weights, num_experts, kept);
+  }
+}
+
 TEST_CASE("dispatch lists the pairs by expert, then by token", "[kernels]") {
   torch::manual_seed(0);
   struct Sizes {
@@ -74,7 +89,7 @@ TEST_CASE("dispatch lists the pairs by expert, then by token", "[kernels]") {
       Sizes{9, 4, 4},
       Sizes{30, 2, 40});
   CAPTURE(tokens, per_token, experts);
-  check_against_definition(
+  check_both(
       random_experts(tokens, per_token, experts), torch::rand({tokens, per_token}), experts);
 }
 
@@ -83,7 +98,7 @@ TEST_CASE("dispatch leaves out what is not kept", "[kernels]") {
   const double share = GENERATE(0.0, 0.5, 1.0);
   CAPTURE(share);
   const auto kept = torch::rand({9, 3}) < share;
-  check_against_definition(random_experts(9, 3, 4), torch::rand({9, 3}), 4, kept);
+  check_both(random_experts(9, 3, 4), torch::rand({9, 3}), 4, kept);
   CHECK_THROWS_WITH(
       dispatch(random_experts(9, 3, 4), torch::rand({9, 3}), 4, kept.slice(1, 0, 2)),
       ContainsSubstring("kept must be [9, 3] bool"));
@@ -93,9 +108,9 @@ TEST_CASE("dispatch takes transposed choices and weights of any type", "[kernels
   torch::manual_seed(0);
   const auto experts = random_experts(6, 2, 5).t().contiguous().t();
   REQUIRE_FALSE(experts.is_contiguous());
-  check_against_definition(experts, torch::rand({2, 6}).t(), 5);
+  check_both(experts, torch::rand({2, 6}).t(), 5);
   const auto narrow = torch::rand({6, 2}).to(torch::kBFloat16);
-  check_against_definition(experts, narrow, 5);
+  check_both(experts, narrow, 5);
   CHECK(dispatch(experts, narrow, 5).row_weight.scalar_type() == torch::kBFloat16);
 }
 
@@ -104,8 +119,9 @@ TEST_CASE("dispatch passes gradients of the row weights back to their pairs", "[
   const auto experts = random_experts(5, 3, 4);
   const auto weights = torch::rand({5, 3}, torch::kFloat64).requires_grad_();
   const auto factors = torch::rand({15}, torch::kFloat64);
+  const auto method = GENERATE(dispatch, dispatch_by_sorting);
   const auto loss = [&] {
-    return (dispatch(experts, weights, 4).row_weight.square() * factors).sum();
+    return (method(experts, weights, 4, {}).row_weight.square() * factors).sum();
   };
   CHECK(moe::testing::gradient_error(loss, {weights}) < 1e-7);
 }
@@ -116,8 +132,9 @@ TEST_CASE("dispatch: weights of what is left out have a gradient of 0", "[kernel
   const auto weights = torch::rand({5, 3}, torch::kFloat64).requires_grad_();
   const auto kept = torch::rand({5, 3}) < 0.6;
   const auto factors = torch::rand({kept.sum().item<int64_t>()}, torch::kFloat64);
+  const auto method = GENERATE(dispatch, dispatch_by_sorting);
   const auto loss = [&] {
-    return (dispatch(experts, weights, 4, kept).row_weight.square() * factors).sum();
+    return (method(experts, weights, 4, kept).row_weight.square() * factors).sum();
   };
   CHECK(moe::testing::gradient_error(loss, {weights}) < 1e-7);
   CHECK(torch::equal(weights.grad() != 0, kept));
@@ -136,6 +153,24 @@ TEST_CASE("dispatch names what is wrong with its arguments", "[kernels]") {
       ContainsSubstring("weights [2, 1] do not match experts [2, 2]"));
   CHECK_THROWS_WITH(
       dispatch(torch::ones({2, 1}), weights, 4), ContainsSubstring("must be [T, K] int64"));
+}
+
+TEST_CASE("dispatch on a CUDA device equals dispatch on the CPU", "[kernels][gpu]") {
+  if (!moe::testing::has_cuda_device()) {
+    return;
+  }
+  torch::manual_seed(0);
+  const bool all = GENERATE(true, false);
+  const auto experts = random_experts(300, 4, 16);
+  const auto weights = torch::rand({300, 4});
+  const auto kept = all ? torch::Tensor() : torch::rand({300, 4}) < 0.5;
+  const auto expected = dispatch(experts, weights, 16, kept);
+  const auto actual =
+      dispatch(experts.cuda(), weights.cuda(), 16, all ? kept : kept.to(torch::kCUDA));
+  CHECK_THAT(actual.row_token.cpu(), SameBits(expected.row_token));
+  CHECK_THAT(actual.row_weight.cpu(), SameBits(expected.row_weight));
+  CHECK_THAT(actual.offsets.cpu(), SameBits(expected.offsets));
+  CHECK_THAT(actual.token_rows.cpu(), SameBits(expected.token_rows));
 }
 
 } // namespace
