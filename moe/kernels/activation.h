@@ -11,4 +11,8 @@ namespace moe {
 /// `projected` [..., 2F] if gated, gate first, else [..., F] -> [..., F].
 torch::Tensor activate(const torch::Tensor& projected, const ExpertForm& form);
 
+/// The gradient of `projected`, of its shape, from that of the hidden layer [..., F].
+torch::Tensor activate_backward(
+    const torch::Tensor& gradient, const torch::Tensor& projected, const ExpertForm& form);
+
 } // namespace moe

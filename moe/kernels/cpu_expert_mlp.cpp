@@ -1,6 +1,7 @@
 #include "moe/kernels/cpu_expert_mlp.h"
 
 #include "moe/kernels/cpu_tensors.h"
+#include "moe/kernels/saved_form_internal.h"
 #include "moe/libtorch.h"
 
 namespace moe::cpu {
@@ -36,11 +37,7 @@ class ExpertMlp : public torch::autograd::Function<ExpertMlp> {
          result.preactivations,
          up_bias,
          down_bias});
-    context->saved_data["activation"] = static_cast<int64_t>(form.activation);
-    context->saved_data["gated"] = form.gated;
-    context->saved_data["limit"] = form.limit;
-    context->saved_data["sigmoid_scale"] = form.sigmoid_scale;
-    context->saved_data["offset"] = form.offset;
+    save_form(*context, form);
     return result.output;
   }
 
@@ -50,12 +47,7 @@ class ExpertMlp : public torch::autograd::Function<ExpertMlp> {
         "expert_mlp: this path has no second derivatives; use expert_mlp_reference or float64");
     const auto saved = context->get_saved_variables();
     const Dispatch rows{saved[4], saved[1], saved[5], saved[6]};
-    const ExpertForm form{
-        static_cast<Activation>(context->saved_data["activation"].toInt()),
-        context->saved_data["gated"].toBool(),
-        context->saved_data["limit"].toDouble(),
-        context->saved_data["sigmoid_scale"].toDouble(),
-        context->saved_data["offset"].toDouble()};
+    const auto form = saved_form(*context);
     const auto needs_bias = [&](size_t index, const torch::Tensor& bias) {
       return bias.numel() > 0 && context->needs_input_grad(index);
     };

@@ -4,6 +4,7 @@
 
 #include "moe/kernels/cpu_expert_mlp.h"
 #include "moe/kernels/cpu_tensors.h"
+#include "moe/kernels/grouped_expert_mlp_internal.h"
 #include "moe/libtorch.h"
 
 namespace moe {
@@ -82,7 +83,11 @@ ExpertPath expert_path(const torch::Tensor& input, const ExpertWeights& weights)
                          cpu::is_plain_float(weights.down) && is_fit(weights.up_bias) &&
                          is_fit(weights.down_bias) &&
                          !at::autocast::is_autocast_enabled(at::kCPU);
-  return supported ? ExpertPath::cpu : ExpertPath::reference;
+  if (supported) {
+    return ExpertPath::cpu;
+  }
+  return input.is_cuda() && grouped::supports(input, weights) ? ExpertPath::grouped
+                                                              : ExpertPath::reference;
 }
 
 torch::Tensor expert_mlp(
@@ -94,6 +99,8 @@ torch::Tensor expert_mlp(
   switch (expert_path(input, weights)) {
     case ExpertPath::cpu:
       return cpu::expert_mlp(input, rows, weights, form);
+    case ExpertPath::grouped:
+      return grouped::expert_mlp(input, rows, weights, form);
     case ExpertPath::reference:
       return expert_mlp_reference(input, rows, weights, form);
   }

@@ -21,11 +21,19 @@ enum class ExpertPath {
   reference, ///< ATen operations per expert; any device and data type
   cpu,       ///< tiled kernels with a backward pass of their own; float32 on the CPU, every
              ///< form; not differentiable twice
+  grouped, ///< one product for all experts, `at::_grouped_mm`, and a backward pass of its own;
+           ///< bfloat16 on CUDA devices, every form; not differentiable twice
 };
 
-/// The path that `expert_mlp` takes for this input. It depends on device and data type, never
-/// on a timing; under autocast it is the reference. The kernels of the cpu path run on
-/// any processor: LibTorch chooses their instructions.
+/// The path that `expert_mlp` takes for this input. It depends on device, data type and sizes,
+/// never on a timing.
+///
+/// The cpu path takes float32 outside of autocast; its kernels run on any processor: LibTorch
+/// chooses their instructions. The grouped path takes bfloat16 on a CUDA device where D and F
+/// are multiples of 8, E is below 1024 and the weights lie at multiples of 16 bytes; neither
+/// its forward nor its backward pass makes the host wait, on devices of compute capability 9
+/// and 10. (On others LibTorch computes the product expert by expert and waits for the number
+/// of their rows, as it does for float32 everywhere, which is therefore left to the reference.)
 ExpertPath expert_path(const torch::Tensor& input, const ExpertWeights& weights);
 
 /// Runs every row of `rows` through its expert and adds the weighted results up by token:
@@ -35,7 +43,7 @@ ExpertPath expert_path(const torch::Tensor& input, const ExpertWeights& weights)
 /// `input` [T, D] -> [T, D]. Differentiable in the input, the weights and `rows.row_weight`. An
 /// expert without rows has a gradient of zeros. Summation order is fixed (experts ascending,
 /// rows ascending), so on the cpu path the result is the same bits for any number of threads;
-/// on the reference path as far as LibTorch's matrix product gives that.
+/// on the others as far as LibTorch's matrix product gives that.
 torch::Tensor expert_mlp(
     const torch::Tensor& input,
     const Dispatch& rows,

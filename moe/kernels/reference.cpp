@@ -1,4 +1,5 @@
 #include "moe/kernels/activation.h"
+#include "moe/kernels/combine_rows_internal.h"
 #include "moe/kernels/expert_mlp.h"
 #include "moe/libtorch.h"
 
@@ -16,19 +17,6 @@ std::vector<int64_t> row_counts(const torch::Tensor& offsets) {
   const auto counts = offsets.diff().to(torch::kCPU, torch::kInt64).contiguous(); // [E]
   const int64_t* first = counts.const_data_ptr<int64_t>();
   return {first, first + counts.numel()};
-}
-
-/// Adds up the rows of each token, experts ascending. `results` [N, D] -> [T, D].
-torch::Tensor combine(const torch::Tensor& results, const torch::Tensor& token_rows) {
-  const auto num_rows = results.size(0);
-  // A row of zeros stands in where a token has fewer than K rows.
-  const auto padded = torch::cat({results, results.new_zeros({1, results.size(1)})});
-  const auto rows = torch::where(token_rows < 0, num_rows, token_rows); // [T, K]
-  auto sum = results.new_zeros({token_rows.size(0), results.size(1)});
-  for (const auto& row : rows.unbind(1)) {
-    sum = sum + padded.index_select(0, row);
-  }
-  return sum;
 }
 
 } // namespace
@@ -52,7 +40,7 @@ torch::Tensor expert_mlp_reference(
     results.push_back(torch::linear(hidden, down[e], down_bias[e]));                 // [n, D]
   }
   const auto weighted = torch::cat(results) * rows.row_weight.unsqueeze(1); // [N, D]
-  return combine(weighted, rows.token_rows).to(input.scalar_type());
+  return combine_rows(weighted, rows.token_rows).to(input.scalar_type());
 }
 
 } // namespace moe

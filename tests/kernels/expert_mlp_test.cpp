@@ -2,161 +2,37 @@
 
 #include <ATen/autocast_mode.h>
 
-#include "moe/kernels/activation.h"
-#include "moe/libtorch.h"
-#include "tests/support/catch.h"
+#include "tests/support/expert_problem.h"
 #include "tests/support/gradient_check.h"
-#include "tests/support/tensor_matchers.h"
 
 namespace {
 
+using namespace moe::testing;
 using moe::Activation;
 using moe::Dispatch;
 using moe::ExpertForm;
 using moe::ExpertPath;
 using moe::ExpertWeights;
-using moe::testing::AllClose;
-using moe::testing::SameBits;
 
-// Of float32, by the norm of the error. Long sums of the largest case here reach 1e-6.
-constexpr double kTolerance = 1e-5;
-
-struct Sizes {
-  int64_t tokens, per_token, experts, model_dim, expert_dim;
-  bool same_experts = false; ///< all tokens take experts 0 to per_token - 1
-};
-
-/// The inputs of one call; `leaves` are what gradients are taken of.
-struct Problem {
-  torch::Tensor input;   // [T, D]
-  torch::Tensor experts; // [T, K]
-  torch::Tensor factors; // [T, K]
-  ExpertWeights weights;
-  ExpertForm form;
-  torch::Tensor output_gradient; // [T, D]
-
-  std::vector<torch::Tensor> leaves() const {
-    std::vector<torch::Tensor> result{input, factors, weights.up, weights.down};
-    if (weights.up_bias.defined()) {
-      result.insert(result.end(), {weights.up_bias, weights.down_bias});
-    }
-    return result;
-  }
-
-  Problem to(torch::ScalarType type) const {
-    const auto leaf = [&](const torch::Tensor& tensor) {
-      return tensor.defined() ? tensor.detach().to(type, false, true).requires_grad_() : tensor;
-    };
-    return {
-        leaf(input),
-        experts,
-        leaf(factors),
-        {leaf(weights.up), leaf(weights.down), leaf(weights.up_bias), leaf(weights.down_bias)},
-        form,
-        output_gradient.to(type)};
-  }
-};
-
-Problem make_problem(const Sizes& sizes, const ExpertForm& form = {}, bool bias = false) {
-  torch::manual_seed(0);
-  const auto up_width = (form.gated ? 2 : 1) * sizes.expert_dim;
-  const auto order = sizes.same_experts
-                         ? torch::arange(sizes.experts).repeat({sizes.tokens, 1})
-                         : torch::rand({sizes.tokens, sizes.experts})
-                               .argsort(/*stable=*/true, /*dim=*/1, /*descending=*/false);
-  const auto random = [](torch::IntArrayRef shape, double scale = 1.0) {
-    return (torch::randn(shape) * scale).requires_grad_();
-  };
-  return {
-      random({sizes.tokens, sizes.model_dim}),
-      order.narrow(1, 0, sizes.per_token),
-      torch::rand({sizes.tokens, sizes.per_token}).requires_grad_(),
-      {random({sizes.experts, up_width, sizes.model_dim}, 1 / std::sqrt(sizes.model_dim)),
-       random(
-           {sizes.experts, sizes.model_dim, sizes.expert_dim}, 1 / std::sqrt(sizes.expert_dim)),
-       bias ? random({sizes.experts, up_width}) : torch::Tensor(),
-       bias ? random({sizes.experts, sizes.model_dim}) : torch::Tensor()},
-      form,
-      torch::randn({sizes.tokens, sizes.model_dim})};
-}
-
-/// The definition: every expert on every token, masked and summed.
-torch::Tensor mixture(const Problem& problem) {
-  auto output = torch::zeros_like(problem.input);
-  const auto& weights = problem.weights;
-  for (int64_t e = 0; e < weights.up.size(0); ++e) {
-    const auto bias = [&](const torch::Tensor& all) {
-      return all.defined() ? all[e] : torch::Tensor();
-    };
-    const auto projected = torch::linear(problem.input, weights.up[e], bias(weights.up_bias));
-    const auto result = torch::linear(
-        moe::activate(projected, problem.form), weights.down[e], bias(weights.down_bias));
-    const auto factor = (problem.factors * (problem.experts == e)).sum(1, /*keepdim=*/true);
-    output = output + factor * result;
-  }
-  return output;
-}
-
-using Kernel = torch::Tensor (*)(
-    const torch::Tensor&, const Dispatch&, const ExpertWeights&, const ExpertForm&);
-
-torch::Tensor run(const Problem& problem, Kernel kernel) {
-  const auto rows = moe::dispatch(problem.experts, problem.factors, problem.weights.up.size(0));
-  return kernel(problem.input, rows, problem.weights, problem.form);
-}
-
-/// The output, then the gradients of the leaves.
-std::vector<torch::Tensor> output_and_gradients(const Problem& problem, torch::Tensor output) {
-  auto results = torch::autograd::grad({output}, problem.leaves(), {problem.output_gradient});
-  results.insert(results.begin(), output.detach());
-  return results;
-}
-
-std::vector<torch::Tensor> expected_results(const Problem& problem) {
-  const auto wide = problem.to(torch::kFloat64);
-  return output_and_gradients(wide, mixture(wide));
-}
-
-void check_close(
-    const std::vector<torch::Tensor>& actual,
-    const std::vector<torch::Tensor>& expected,
-    double tolerance = kTolerance) {
-  REQUIRE(actual.size() == expected.size());
-  for (size_t i = 0; i < actual.size(); ++i) {
-    CAPTURE(i);
-    REQUIRE(actual[i].defined());
-    CHECK_THAT(actual[i], AllClose(expected[i], tolerance));
-  }
-}
-
-void check_same_bits(
-    const std::vector<torch::Tensor>& actual, const std::vector<torch::Tensor>& expected) {
-  REQUIRE(actual.size() == expected.size());
-  for (size_t i = 0; i < actual.size(); ++i) {
-    CAPTURE(i);
-    CHECK_THAT(actual[i], SameBits(expected[i]));
-  }
-}
-
-bool takes_cpu_path(const Problem& problem) {
+bool takes_cpu_path(const ExpertProblem& problem) {
   return moe::expert_path(problem.input, problem.weights) == ExpertPath::cpu;
 }
 
 /// No tokens, one token, one expert, all experts, experts without tokens, more rows than a
 /// tile, more depth than a slab, more features than a panel, and sizes that are multiples of
 /// nothing.
-Sizes generate_sizes() {
+ExpertSizes generate_sizes() {
   return GENERATE(
-      Sizes{0, 2, 4, 8, 16},
-      Sizes{1, 1, 1, 1, 1},
-      Sizes{1, 2, 4, 7, 5},
-      Sizes{5, 2, 3, 16, 32},
-      Sizes{40, 4, 4, 33, 17},
-      Sizes{18, 1, 6, 12, 129},
-      Sizes{150, 2, 8, 24, 20, /*same_experts=*/true},
-      Sizes{300, 1, 3, 131, 70},
-      Sizes{70, 3, 5, 260, 65},
-      Sizes{20, 1, 2, 16, 530});
+      ExpertSizes{0, 2, 4, 8, 16},
+      ExpertSizes{1, 1, 1, 1, 1},
+      ExpertSizes{1, 2, 4, 7, 5},
+      ExpertSizes{5, 2, 3, 16, 32},
+      ExpertSizes{40, 4, 4, 33, 17},
+      ExpertSizes{18, 1, 6, 12, 129},
+      ExpertSizes{150, 2, 8, 24, 20, /*same_experts=*/true},
+      ExpertSizes{300, 1, 3, 131, 70},
+      ExpertSizes{70, 3, 5, 260, 65},
+      ExpertSizes{20, 1, 2, 16, 530});
 }
 
 TEST_CASE(
@@ -166,10 +42,11 @@ TEST_CASE(
   const auto problem = make_problem(sizes);
   const auto expected = expected_results(problem);
   REQUIRE(takes_cpu_path(problem));
-  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp)), expected);
-  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp_reference)), expected);
+  check_close(output_and_gradients(problem, run_problem(problem, moe::expert_mlp)), expected);
+  check_close(
+      output_and_gradients(problem, run_problem(problem, moe::expert_mlp_reference)), expected);
   const torch::NoGradGuard no_grad;
-  CHECK_THAT(run(problem, moe::expert_mlp), AllClose(expected[0], kTolerance));
+  CHECK_THAT(run_problem(problem, moe::expert_mlp), AllClose(expected[0], kFloat32Tolerance));
 }
 
 TEST_CASE("The cpu path works without LibTorch's micro-kernels", "[kernels]") {
@@ -178,7 +55,7 @@ TEST_CASE("The cpu path works without LibTorch's micro-kernels", "[kernels]") {
   const auto problem = make_problem(sizes);
   const bool before = at::globalContext().userEnabledMkldnn();
   at::globalContext().setUserEnabledMkldnn(false);
-  const auto actual = output_and_gradients(problem, run(problem, moe::expert_mlp));
+  const auto actual = output_and_gradients(problem, run_problem(problem, moe::expert_mlp));
   at::globalContext().setUserEnabledMkldnn(before);
   check_close(actual, expected_results(problem));
 }
@@ -195,23 +72,25 @@ TEST_CASE("Both expert paths compute every activation, gated or not", "[kernels]
   const auto problem = make_problem({37, 2, 4, 20, 70}, {activation, gated});
   const auto expected = expected_results(problem);
   REQUIRE(takes_cpu_path(problem));
-  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp)), expected);
-  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp_reference)), expected);
+  check_close(output_and_gradients(problem, run_problem(problem, moe::expert_mlp)), expected);
+  check_close(
+      output_and_gradients(problem, run_problem(problem, moe::expert_mlp_reference)), expected);
 }
 
 TEST_CASE("Both expert paths compute biases", "[kernels]") {
   const bool gated = GENERATE(true, false);
   const auto sizes = GENERATE(
-      Sizes{0, 2, 4, 8, 16},
-      Sizes{12, 2, 5, 6, 4},
-      Sizes{150, 2, 8, 24, 20, /*same_experts=*/true},
-      Sizes{300, 1, 3, 131, 70});
+      ExpertSizes{0, 2, 4, 8, 16},
+      ExpertSizes{12, 2, 5, 6, 4},
+      ExpertSizes{150, 2, 8, 24, 20, /*same_experts=*/true},
+      ExpertSizes{300, 1, 3, 131, 70});
   CAPTURE(gated, sizes.tokens);
   const auto problem = make_problem(sizes, {Activation::silu, gated}, /*bias=*/true);
   REQUIRE(takes_cpu_path(problem));
   const auto expected = expected_results(problem);
-  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp)), expected);
-  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp_reference)), expected);
+  check_close(output_and_gradients(problem, run_problem(problem, moe::expert_mlp)), expected);
+  check_close(
+      output_and_gradients(problem, run_problem(problem, moe::expert_mlp_reference)), expected);
 }
 
 TEST_CASE("The cpu path takes one bias without the other", "[kernels]") {
@@ -222,15 +101,16 @@ TEST_CASE("The cpu path takes one bias without the other", "[kernels]") {
   const auto wide = problem.to(torch::kFloat64);
   const auto& bias = up_only ? problem.weights.up_bias : problem.weights.down_bias;
   const auto& wide_bias = up_only ? wide.weights.up_bias : wide.weights.down_bias;
-  const auto gradient = [](const Problem& of, const torch::Tensor& output, const auto& leaf) {
-    return torch::autograd::grad({output}, {leaf}, {of.output_gradient})[0];
-  };
+  const auto gradient =
+      [](const ExpertProblem& of, const torch::Tensor& output, const auto& leaf) {
+        return torch::autograd::grad({output}, {leaf}, {of.output_gradient})[0];
+      };
   REQUIRE(takes_cpu_path(problem));
-  const auto output = run(problem, moe::expert_mlp);
-  CHECK_THAT(output, AllClose(mixture(wide).detach(), kTolerance));
+  const auto output = run_problem(problem, moe::expert_mlp);
+  CHECK_THAT(output, AllClose(every_expert_masked(wide).detach(), kFloat32Tolerance));
   CHECK_THAT(
       gradient(problem, output, bias),
-      AllClose(gradient(wide, mixture(wide), wide_bias), kTolerance));
+      AllClose(gradient(wide, every_expert_masked(wide), wide_bias), kFloat32Tolerance));
 }
 
 TEST_CASE("Both expert paths limit, scale and offset", "[kernels]") {
@@ -244,8 +124,9 @@ TEST_CASE("Both expert paths limit, scale and offset", "[kernels]") {
   const auto problem = make_problem({37, 2, 4, 20, 70}, form, /*bias=*/true);
   REQUIRE(takes_cpu_path(problem));
   const auto expected = expected_results(problem);
-  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp)), expected);
-  check_close(output_and_gradients(problem, run(problem, moe::expert_mlp_reference)), expected);
+  check_close(output_and_gradients(problem, run_problem(problem, moe::expert_mlp)), expected);
+  check_close(
+      output_and_gradients(problem, run_problem(problem, moe::expert_mlp_reference)), expected);
 }
 
 TEST_CASE("Other types than float32, and autocast, take the reference path", "[kernels]") {
@@ -253,17 +134,19 @@ TEST_CASE("Other types than float32, and autocast, take the reference path", "[k
   const auto wide = problem.to(torch::kFloat64);
   CHECK_FALSE(takes_cpu_path(wide));
   check_close(
-      output_and_gradients(wide, run(wide, moe::expert_mlp)), expected_results(problem), 1e-12);
+      output_and_gradients(wide, run_problem(wide, moe::expert_mlp)),
+      expected_results(problem),
+      1e-12);
   const auto narrow = problem.to(torch::kBFloat16);
-  CHECK_FALSE(takes_cpu_path(narrow));
-  const auto output = run(narrow, moe::expert_mlp);
+  CHECK(moe::expert_path(narrow.input, narrow.weights) == ExpertPath::reference);
+  const auto output = run_problem(narrow, moe::expert_mlp);
   CHECK(output.scalar_type() == torch::kBFloat16);
   // bfloat16 has 8 significant bits: each rounding is an error of up to 4e-3.
   check_close(output_and_gradients(narrow, output), expected_results(narrow), 2e-2);
   // A router's weights are float32 even then.
   auto mixed = narrow;
   mixed.factors = problem.factors;
-  CHECK(run(mixed, moe::expert_mlp).scalar_type() == torch::kBFloat16);
+  CHECK(run_problem(mixed, moe::expert_mlp).scalar_type() == torch::kBFloat16);
 
   CHECK(takes_cpu_path(problem));
   at::autocast::set_autocast_enabled(at::kCPU, true);
@@ -275,7 +158,7 @@ TEST_CASE("Other types than float32, and autocast, take the reference path", "[k
 TEST_CASE("The reference passes a numerical gradient check", "[kernels]") {
   const auto problem = make_problem({4, 2, 3, 3, 2}, {}, /*bias=*/true).to(torch::kFloat64);
   const auto loss = [&] {
-    return (run(problem, moe::expert_mlp_reference) * problem.output_gradient).sum();
+    return (run_problem(problem, moe::expert_mlp_reference) * problem.output_gradient).sum();
   };
   CHECK(moe::testing::gradient_error(loss, problem.leaves()) < 1e-7);
 }
@@ -283,7 +166,7 @@ TEST_CASE("The reference passes a numerical gradient check", "[kernels]") {
 TEST_CASE("Experts without rows have gradients of zeros", "[kernels]") {
   const auto problem = make_problem({3, 1, 4, 6, 5, /*same_experts=*/true});
   const auto kernel = GENERATE(moe::expert_mlp, moe::expert_mlp_reference);
-  const auto results = output_and_gradients(problem, run(problem, kernel));
+  const auto results = output_and_gradients(problem, run_problem(problem, kernel));
   for (const auto& gradient : {results[3], results[4]}) {
     CHECK(gradient[0].abs().sum().item<float>() > 0.0F);
     CHECK(torch::equal(gradient.narrow(0, 1, 3), torch::zeros_like(gradient.narrow(0, 1, 3))));
@@ -292,7 +175,7 @@ TEST_CASE("Experts without rows have gradients of zeros", "[kernels]") {
 
 TEST_CASE("The cpu path takes transposed tensors", "[kernels]") {
   auto problem = make_problem({40, 2, 3, 12, 10});
-  const auto expected = output_and_gradients(problem, run(problem, moe::expert_mlp));
+  const auto expected = output_and_gradients(problem, run_problem(problem, moe::expert_mlp));
   const auto transpose = [](const torch::Tensor& tensor) {
     return tensor.detach().transpose(0, 1).contiguous().transpose(0, 1).requires_grad_();
   };
@@ -302,7 +185,8 @@ TEST_CASE("The cpu path takes transposed tensors", "[kernels]") {
   problem.weights.down = transpose(problem.weights.down);
   problem.output_gradient = transpose(problem.output_gradient);
   REQUIRE_FALSE(problem.weights.down.is_contiguous());
-  check_same_bits(output_and_gradients(problem, run(problem, moe::expert_mlp)), expected);
+  check_same_bits(
+      output_and_gradients(problem, run_problem(problem, moe::expert_mlp)), expected);
 }
 
 TEST_CASE("Rows that are not in the list are not computed", "[kernels]") {
@@ -320,7 +204,7 @@ TEST_CASE("Rows that are not in the list are not computed", "[kernels]") {
   auto wide = problem.to(torch::kFloat64);
   const auto factors = wide.factors;
   wide.factors = factors * mask;
-  const auto output = mixture(wide);
+  const auto output = every_expert_masked(wide);
   wide.factors = factors;
   const auto expected = output_and_gradients(wide, output);
   const auto kernel = GENERATE(moe::expert_mlp, moe::expert_mlp_reference);
@@ -331,7 +215,7 @@ TEST_CASE("Rows that are not in the list are not computed", "[kernels]") {
 
 TEST_CASE("Each gradient is the same whether or not others are asked for", "[kernels]") {
   const auto problem = make_problem({50, 2, 4, 24, 20});
-  const auto all = output_and_gradients(problem, run(problem, moe::expert_mlp));
+  const auto all = output_and_gradients(problem, run_problem(problem, moe::expert_mlp));
   const auto leaves = problem.leaves();
   for (size_t i = 0; i < leaves.size(); ++i) {
     CAPTURE(i);
@@ -339,14 +223,14 @@ TEST_CASE("Each gradient is the same whether or not others are asked for", "[ker
       leaf.requires_grad_(leaf.is_same(leaves[i]));
     }
     const auto gradient = torch::autograd::grad(
-        {run(problem, moe::expert_mlp)}, {leaves[i]}, {problem.output_gradient});
+        {run_problem(problem, moe::expert_mlp)}, {leaves[i]}, {problem.output_gradient});
     CHECK_THAT(gradient[0], SameBits(all[i + 1]));
   }
 }
 
 TEST_CASE("The cpu path can be differentiated repeatedly, but not twice", "[kernels]") {
   const auto problem = make_problem({20, 2, 4, 8, 6});
-  const auto output = run(problem, moe::expert_mlp);
+  const auto output = run_problem(problem, moe::expert_mlp);
   const auto gradients = [&](bool create_graph) {
     return torch::autograd::grad(
         {output},
@@ -363,16 +247,18 @@ TEST_CASE("The cpu path can be differentiated repeatedly, but not twice", "[kern
 
 TEST_CASE("The cpu path gives the same bits for any number of threads", "[kernels][threads]") {
   const auto sizes = GENERATE(
-      Sizes{1, 2, 4, 8, 16}, Sizes{300, 2, 5, 140, 150}, Sizes{400, 1, 3, 64, 540, true});
+      ExpertSizes{1, 2, 4, 8, 16},
+      ExpertSizes{300, 2, 5, 140, 150},
+      ExpertSizes{400, 1, 3, 64, 540, true});
   CAPTURE(sizes.tokens);
   const auto problem = make_problem(sizes, {}, /*bias=*/true);
   const int before = at::get_num_threads();
   at::set_num_threads(1);
-  const auto expected = output_and_gradients(problem, run(problem, moe::expert_mlp));
+  const auto expected = output_and_gradients(problem, run_problem(problem, moe::expert_mlp));
   for (const int threads : {2, 3, 2, 3}) {
     CAPTURE(threads);
     at::set_num_threads(threads);
-    const auto actual = output_and_gradients(problem, run(problem, moe::expert_mlp));
+    const auto actual = output_and_gradients(problem, run_problem(problem, moe::expert_mlp));
     at::set_num_threads(before);
     check_same_bits(actual, expected);
   }
