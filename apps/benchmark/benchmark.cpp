@@ -26,6 +26,7 @@ struct Arguments {
   std::vector<std::string> suite;
   std::vector<std::string> workload;
   std::string dtype = "float32";
+  std::string device = "cpu";
   std::vector<std::string> weights;
   std::string text;
   int64_t steps = 5;
@@ -48,7 +49,12 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
       "Shapes to measure: tiny, fine, coarse, mini; repeatable. tiny and fine if not given.",
       "Benchmark");
   line.add_flag(
-      "dtype", &arguments.dtype, "Type of computation: float32 or bfloat16.", "Benchmark");
+      "dtype",
+      &arguments.dtype,
+      "Type of computation of train and block: float32 or bfloat16.",
+      "Benchmark");
+  line.add_flag(
+      "device", &arguments.device, "cpu, or cuda for the suite block alone.", "Benchmark");
   line.add_flag(
       "weights",
       &arguments.weights,
@@ -112,6 +118,12 @@ void complete(Arguments& arguments) {
   if (arguments.workload.empty()) {
     arguments.workload = {"tiny", "fine"};
   }
+  if (arguments.device != "cpu" &&
+      (arguments.profile || arguments.suite != std::vector<std::string>{"block"})) {
+    throw UsageError("--device: only the suite block runs on another device than the cpu");
+  }
+  find_device(arguments.device); // before the machine is measured
+  find_dtype(arguments.dtype);
   if (arguments.steps < 1) {
     throw UsageError(fmt::format("--steps: {} is not possible; at least 1", arguments.steps));
   }
@@ -146,7 +158,10 @@ std::vector<Measurement> measure(
       }
     }
     if (contains(arguments.suite, "block")) {
-      append(results, measure_block(work, arguments.steps, note));
+      append(
+          results,
+          measure_block(
+              work, arguments.steps, find_device(arguments.device), arguments.dtype, note));
     }
     if (arguments.profile) {
       append(results, measure_profile(work, arguments.steps, note));

@@ -1,6 +1,9 @@
 #include "apps/benchmark/block_suites.h"
 
+#include <torch/cuda.h>
+
 #include "moe/decoder/decoder_lm.h"
+#include "moe/decoder/device.h"
 #include "moe/kernels/dispatch.h"
 #include "moe/kernels/expert_mlp.h"
 #include "moe/layers/expert.h"
@@ -35,23 +38,30 @@ torch::Tensor assignment(const std::string& kind, const BlockShape& shape) {
   return torch::multinomial(share.expand({shape.tokens, -1}), shape.per_token);
 }
 
+using ExpertComputation = decltype(&expert_mlp);
+
 /// A router and experts whose rows go where they are told, so that the load is what is said.
 struct RoutedExperts {
-  explicit RoutedExperts(const BlockShape& shape)
+  RoutedExperts(const BlockShape& shape, const torch::TensorOptions& options)
       : router(TopKRouterOptions(shape.model_dim, shape.experts)
                    .experts_per_token(shape.per_token)),
-        up(parameter({shape.experts, 2 * shape.expert_dim, shape.model_dim})),
-        down(parameter({shape.experts, shape.model_dim, shape.expert_dim})) {}
-
-  static torch::Tensor parameter(at::IntArrayRef size) {
-    return (torch::randn(size) * 0.02).requires_grad_();
+        up(parameter({shape.experts, 2 * shape.expert_dim, shape.model_dim}, options)),
+        down(parameter({shape.experts, shape.model_dim, shape.expert_dim}, options)) {
+    router->to(options.device());
   }
 
-  torch::Tensor forward(const torch::Tensor& input, const torch::Tensor& experts) {
+  static torch::Tensor parameter(at::IntArrayRef size, const torch::TensorOptions& options) {
+    return (torch::randn(size) * 0.02).to(options).requires_grad_();
+  }
+
+  torch::Tensor forward(
+      const torch::Tensor& input,
+      const torch::Tensor& experts,
+      ExpertComputation compute = expert_mlp) {
     const auto routing = router(input);
     const auto chosen = routing.scores.gather(1, experts); // [T, K]
     const auto weights = chosen / chosen.sum(1, /*keepdim=*/true);
-    return expert_mlp(
+    return compute(
         input, dispatch(experts, weights, up.size(0)), {up, down, {}, {}}, ExpertForm{});
   }
 
@@ -85,32 +95,52 @@ std::pair<Timing, Timing> time_in_turns(
 } // namespace
 
 std::vector<Measurement> measure_block(
-    const Workload& work, int64_t repetitions, const NoteCallback& note) {
+    const Workload& work,
+    int64_t repetitions,
+    const torch::Device& device,
+    const std::string& dtype,
+    const NoteCallback& note) {
   note("block " + work.name);
   torch::manual_seed(0);
+  const auto options = torch::TensorOptions(find_dtype(dtype)).device(device);
   const auto shape = block_shape(work);
-  RoutedExperts sparse(shape);
+  RoutedExperts sparse(shape, options);
   Expert dense(ExpertOptions(shape.model_dim, shape.per_token * shape.expert_dim));
-  const auto input = torch::randn({shape.tokens, shape.model_dim}).requires_grad_();
+  dense->to(device, find_dtype(dtype));
+  const auto input = torch::randn({shape.tokens, shape.model_dim}).to(options).requires_grad_();
   const auto gradient = torch::randn_like(input);
+  const auto finish = [&] {
+    input.mutable_grad() = torch::Tensor();
+    if (device.is_cuda()) {
+      torch::cuda::synchronize();
+    }
+  };
   const auto run_dense = [&] {
     dense(input).backward(gradient);
     dense->zero_grad();
-    input.mutable_grad() = torch::Tensor();
+    finish();
   };
   std::vector<Measurement> results;
   for (const std::string kind : {"uniform", "zipf", "same"}) {
-    const auto experts = assignment(kind, shape);
-    const auto run_sparse = [&] {
-      sparse.forward(input, experts).backward(gradient);
+    const auto experts = assignment(kind, shape).to(device);
+    const auto run_sparse = [&](ExpertComputation compute) {
+      sparse.forward(input, experts, compute).backward(gradient);
       sparse.clear_gradients();
-      input.mutable_grad() = torch::Tensor();
+      finish();
     };
-    const auto [moe, plain] = time_in_turns(repetitions, run_sparse, run_dense);
-    const auto name = work.name + " " + kind;
-    results.push_back({"block", name, "float32", "ratio_to_dense", moe.best / plain.best, ""});
-    results.push_back(
-        {"block", name, "float32", "median_ratio_to_dense", moe.median / plain.median, ""});
+    const auto add = [&](const std::string& other, const std::function<void()>& run_other) {
+      const auto [moe, plain] = time_in_turns(
+          repetitions, [&] { run_sparse(expert_mlp); }, run_other);
+      const auto name = work.name + " " + kind;
+      const auto metric = "ratio_to_" + other;
+      results.push_back({"block", name, dtype, metric, moe.best / plain.best, ""});
+      results.push_back(
+          {"block", name, dtype, "median_" + metric, moe.median / plain.median, ""});
+    };
+    add("dense", run_dense);
+    if (device.is_cuda()) {
+      add("loop", [&] { run_sparse(expert_mlp_reference); });
+    }
   }
   return results;
 }
@@ -119,7 +149,7 @@ std::vector<Measurement> measure_experts(int64_t repetitions, const NoteCallback
   std::vector<Measurement> results;
   const BlockShape few{4096, 256, 8, 8, 128};
   torch::manual_seed(0);
-  RoutedExperts base(few);
+  RoutedExperts base(few, torch::kFloat32);
   const auto input = torch::randn({few.tokens, few.model_dim}).requires_grad_();
   const auto gradient = torch::randn_like(input);
   const auto run = [&](RoutedExperts& block, const torch::Tensor& experts) {
@@ -132,7 +162,7 @@ std::vector<Measurement> measure_experts(int64_t repetitions, const NoteCallback
     note("experts " + std::to_string(count));
     auto shape = few;
     shape.experts = count;
-    RoutedExperts many(shape);
+    RoutedExperts many(shape, torch::kFloat32);
     const auto experts = assignment("uniform", shape);
     const auto [more, less] = time_in_turns(
         repetitions, [&] { run(many, experts); }, [&] { run(base, base_experts); });

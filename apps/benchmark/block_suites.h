@@ -1,14 +1,22 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include "apps/benchmark/suites.h"
 
 namespace moe {
 
 /// Forward and backward of a router and its experts against a dense SwiGLU network of equal
 /// arithmetic (width K · F, at::linear and autograd): `ratio_to_dense`, for rows that are
-/// spread evenly, by Zipf's law, and all on the same K experts. The two are timed in turns.
+/// spread evenly, by Zipf's law, and all on the same K experts. The two are timed in turns. On
+/// a CUDA device also against the loop over the experts, `expert_mlp_reference`:
+/// `ratio_to_loop`.
 std::vector<Measurement> measure_block(
-    const Workload& workload, int64_t repetitions, const NoteCallback& note);
+    const Workload& workload,
+    int64_t repetitions,
+    const torch::Device& device,
+    const std::string& dtype,
+    const NoteCallback& note);
 
 /// The same computation spread over more experts: 8, 64 and 256 of width 128, 8 per token,
 /// model width 256, 4096 tokens: `ratio_to_e8`.
