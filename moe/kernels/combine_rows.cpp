@@ -18,7 +18,7 @@ torch::Tensor select_rows(const torch::Tensor& results, const torch::Tensor& row
 torch::Tensor combine_rows(const torch::Tensor& results, const torch::Tensor& token_rows) {
   return select_rows(results, token_rows.reshape({-1}))
       .view({token_rows.size(0), token_rows.size(1), results.size(1)})
-      .sum(/*dim=*/1, /*keepdim=*/false, results.scalar_type()); // autocast would widen it
+      .sum(1);
 }
 
 } // namespace moe

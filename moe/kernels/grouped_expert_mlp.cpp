@@ -213,6 +213,7 @@ torch::Tensor expert_mlp(
     const Dispatch& rows,
     const ExpertWeights& weights,
     const ExpertForm& form) {
+  // Autocast would widen sums and squares, and the products take one type.
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   return GroupedExpertMlp::apply(
       input,

@@ -18,7 +18,7 @@ using moe::SparseMoEBlockOptions;
 
 // Of bfloat16, by the norm of the error: it has 8 significant bits, so each rounding is an
 // error of up to 4e-3, and a gradient has passed several.
-constexpr double kBFloat16Tolerance = 1.5e-2;
+constexpr double kBFloat16Tolerance = 1e-2;
 
 /// No tokens, one token, one expert, all experts, experts without tokens. The widths are
 /// multiples of what `at::_grouped_mm` asks for.
@@ -55,6 +55,12 @@ std::vector<ExpertForm> forms() {
   return all;
 }
 
+/// Of bfloat16 without biases. What is rounded across a kink has another gradient: across the
+/// limit at once, across zero where the product is rounded before a bias is added.
+double narrow_tolerance(const ExpertForm& form) {
+  return form.limit > 0.0 ? 0.12 : kBFloat16Tolerance;
+}
+
 std::vector<torch::Tensor> grouped_results(const ExpertProblem& problem) {
   return output_and_gradients(problem, run_problem(problem, moe::grouped::expert_mlp));
 }
@@ -79,6 +85,8 @@ TEST_CASE("The grouped path computes every form", "[kernels]") {
     CAPTURE(form.limit, form.sigmoid_scale, form.offset);
     const auto problem = make_problem({37, 2, 4, 24, 72}, form, /*bias=*/true);
     check_close(grouped_results(problem), expected_results(problem));
+    const auto narrow = make_problem({37, 2, 4, 24, 72}, form).to(torch::kBFloat16);
+    check_close(grouped_results(narrow), expected_results(narrow), narrow_tolerance(form));
   }
 }
 
@@ -154,18 +162,20 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("The grouped path takes transposed tensors", "[kernels]") {
+TEST_CASE("The grouped path takes tensors of any strides", "[kernels]") {
   auto problem = make_problem({40, 2, 3, 16, 8}, {}, /*bias=*/true);
   const auto expected = grouped_results(problem);
-  const auto transpose = [](const torch::Tensor& tensor) {
-    return tensor.detach().transpose(0, 1).contiguous().transpose(0, 1).requires_grad_();
+  const auto spread = [](const torch::Tensor& tensor) {
+    const auto twice = torch::stack({tensor.detach(), tensor.detach()}, /*dim=*/-1);
+    return twice.select(/*dim=*/-1, /*index=*/0).requires_grad_();
   };
-  problem.input = transpose(problem.input);
-  problem.factors = transpose(problem.factors);
-  problem.weights.up = transpose(problem.weights.up);
-  problem.weights.down = transpose(problem.weights.down);
-  problem.weights.up_bias = transpose(problem.weights.up_bias);
-  problem.output_gradient = transpose(problem.output_gradient);
+  problem.input = spread(problem.input);
+  problem.factors = spread(problem.factors);
+  problem.weights.up = spread(problem.weights.up);
+  problem.weights.down = spread(problem.weights.down);
+  problem.weights.up_bias = spread(problem.weights.up_bias);
+  problem.weights.down_bias = spread(problem.weights.down_bias);
+  problem.output_gradient = spread(problem.output_gradient);
   REQUIRE_FALSE(problem.weights.down.is_contiguous());
   check_same_bits(grouped_results(problem), expected);
 }
@@ -249,12 +259,12 @@ TEST_CASE("The grouped path on a CUDA device computes every form", "[kernels][gp
   for (const auto& form : forms()) {
     CAPTURE(moe::activation_name(form.activation), form.gated);
     CAPTURE(form.limit, form.sigmoid_scale, form.offset);
-    const auto problem = make_problem({37, 2, 4, 24, 72}, form, /*bias=*/true)
+    const auto problem = make_problem({37, 2, 4, 24, 72}, form)
                              .to(torch::TensorOptions(torch::kBFloat16).device(torch::kCUDA));
     check_close(
         output_and_gradients(problem, run_problem(problem, moe::expert_mlp)),
         expected_results(problem),
-        kBFloat16Tolerance);
+        narrow_tolerance(form));
   }
 }
 
@@ -279,10 +289,13 @@ TEST_CASE(
     return;
   }
   const bool autocast = GENERATE(true, false);
-  CAPTURE(autocast);
+  const auto activation = GENERATE(Activation::silu, Activation::relu_squared);
+  CAPTURE(autocast, moe::activation_name(activation));
   torch::manual_seed(0);
-  SparseMoEBlock block(
-      SparseMoEBlockOptions(/*model_dim=*/64, /*num_experts=*/8).expert_dim(32).bias(true));
+  SparseMoEBlock block(SparseMoEBlockOptions(/*model_dim=*/64, /*num_experts=*/8)
+                           .expert_dim(32)
+                           .activation(activation)
+                           .bias(true));
   block->to(torch::kBFloat16); // so that it loses nothing below
   block->to(torch::kFloat32);
   SparseMoEBlock wide(std::dynamic_pointer_cast<moe::SparseMoEBlockImpl>(block->clone()));
@@ -294,7 +307,11 @@ TEST_CASE(
   torch::Tensor output;
   at::autocast::set_autocast_enabled(at::kCUDA, autocast);
   at::autocast::set_autocast_dtype(at::kCUDA, torch::kBFloat16);
-  const auto waits = host_waits([&] { output = block(input); });
+  const auto run_block = [&] { output = block(input); };
+  const auto waits = host_waits(run_block, "aten::_grouped_mm");
+  if (!host_waits(run_block).empty()) {
+    WARN("at::_grouped_mm waits: this device is not of compute capability 9 or 10");
+  }
   at::autocast::set_autocast_enabled(at::kCUDA, false);
   CHECK(waits.empty());
   const auto gradient = torch::randn({300, 64}).to(torch::kBFloat16);
