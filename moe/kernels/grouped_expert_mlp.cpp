@@ -36,7 +36,8 @@ torch::Tensor multiply_by_expert(
   if (left.size(0) == 0) {
     return left.new_zeros({offsets.numel() - 1, left.size(1), right.size(1)});
   }
-  // Of an expert without rows some devices compute nothing, not even zeros.
+  // With rows that lie one after the other on both sides, and only then, a group may have any
+  // number of them. Of an expert without rows some devices compute nothing, not even zeros.
   return at::_grouped_mm(left.t(), right, ends(offsets))
       .masked_fill_((offsets.diff() == 0).view({-1, 1, 1}), 0);
 }

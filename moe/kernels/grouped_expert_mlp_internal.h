@@ -11,8 +11,8 @@
 //     Y [N, D]  = H · down^T + row_weight · down_bias
 //
 // and the output is the sum of each token's rows of Y. A product is rounded before a bias is
-// added to it, unlike in `at::linear`. The backward pass, from the gradient dY,
-// which is that of the output, gathered:
+// added to it, unlike in `at::linear`. The backward pass, from the gradient dY, which is that
+// of the output, gathered:
 //
 //     dH = dY · down,  d down = dY^T · H by expert,  d row_weight = dH · activation(P) by row
 //     dP = activation'(P) · row_weight · dH,  d up = dP^T · X by expert,  dX = dP · up
