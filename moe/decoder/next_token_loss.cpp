@@ -19,7 +19,7 @@ torch::ScalarType product_type(const torch::Tensor& hidden, const torch::Tensor&
              : c10::promoteTypes(hidden.scalar_type(), head.scalar_type());
 }
 
-/// `hidden` [T, D], `head` [V, D], `targets` [T], `weights` [T] -> Σ weights · loss.
+/// `hidden` [B, S, D], `head` [V, D], `targets` [T], `weights` [T] -> Σ weights · loss.
 class WeightedCrossEntropy : public torch::autograd::Function<WeightedCrossEntropy> {
  public:
   static torch::Tensor forward(
@@ -31,17 +31,19 @@ class WeightedCrossEntropy : public torch::autograd::Function<WeightedCrossEntro
       bool need_gradient) {
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     const auto type = product_type(hidden, head);
-    const auto result =
-        cross_entropy(hidden.to(type), head.to(type), targets, weights, need_gradient);
+    const auto rows = hidden.reshape({-1, head.size(1)}).to(type); // [T, D]
+    const auto result = cross_entropy(rows, head.to(type), targets, weights, need_gradient);
     if (need_gradient) {
       context->save_for_backward(
-          {result.rows_gradient.to(hidden.scalar_type()),
+          {result.rows_gradient.to(hidden.scalar_type()).view(hidden.sizes()),
            result.head_gradient.to(head.scalar_type())});
     }
     return (result.losses * weights).sum();
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& outputs) {
+    TORCH_CHECK(
+        !torch::GradMode::is_enabled(), "next_token_loss: there are no second derivatives");
     const auto saved = context->get_saved_variables();
     // A loss is mostly differentiated as it is: that saves a pass over the head's gradient.
     if (outputs[0].is_cpu() && outputs[0].item<double>() == 1.0) {
@@ -82,6 +84,12 @@ torch::Tensor next_token_loss(
     const torch::Tensor& loss_mask,
     double normalizer) {
   check_shapes(hidden, head, targets);
+  TORCH_CHECK(
+      !loss_mask.defined() || loss_mask.sizes() == targets.sizes(),
+      "next_token_loss: loss_mask must be [B, S] like targets ",
+      targets.sizes(),
+      ", got ",
+      loss_mask.sizes());
   const auto type = c10::promoteTypes(hidden.scalar_type(), torch::kFloat32);
   auto weights =
       loss_mask.defined()
@@ -91,11 +99,7 @@ torch::Tensor next_token_loss(
   const bool need_gradient =
       torch::GradMode::is_enabled() && (hidden.requires_grad() || head.requires_grad());
   return WeightedCrossEntropy::apply(
-      hidden.reshape({-1, hidden.size(2)}),
-      head,
-      targets.reshape({-1}),
-      weights,
-      need_gradient);
+      hidden, head, targets.reshape({-1}), weights, need_gradient);
 }
 
 torch::Tensor token_losses(

@@ -74,8 +74,7 @@ class AttentionNode : public torch::autograd::Function<AttentionNode> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     TORCH_CHECK(
-        !torch::GradMode::is_enabled(),
-        "fused_attention: there are no second derivatives; use float64");
+        !torch::GradMode::is_enabled(), "fused_attention: there are no second derivatives");
     const auto saved = context->get_saved_variables();
     auto result = cpu::attention_backward(
         attention_shape(saved[0], saved[1], context->saved_data["scale"].toDouble()),

@@ -77,8 +77,7 @@ class HeadsNode : public torch::autograd::Function<HeadsNode> {
 
   static variable_list backward(AutogradContext* context, const variable_list& outputs) {
     TORCH_CHECK(
-        !torch::GradMode::is_enabled(),
-        "attention_heads: there are no second derivatives; use float64");
+        !torch::GradMode::is_enabled(), "attention_heads: there are no second derivatives");
     const auto saved = context->get_saved_variables();
     const auto& projected = saved[0];
     const bool has_norm = saved[1].numel() > 0;

@@ -32,6 +32,15 @@ CrossEntropy cross_entropy(
     const torch::Tensor& targets,
     const torch::Tensor& weights,
     bool need_gradient) {
+  TORCH_CHECK(
+      targets.numel() == rows.size(0) && weights.numel() == rows.size(0),
+      "cross_entropy: ",
+      targets.numel(),
+      " targets and ",
+      weights.numel(),
+      " weights for ",
+      rows.size(0),
+      " rows");
   const torch::NoGradGuard no_grad;
   if (cpu::is_plain_float(rows) && cpu::is_plain_float(head) && cpu::is_plain_float(weights)) {
     return cpu::cross_entropy(
