@@ -76,6 +76,8 @@ class DecoderLMImpl : public torch::nn::Cloneable<DecoderLMImpl> {
   torch::Tensor head_bias;            ///< [V]; undefined without bias
   torch::nn::Linear lm_head{nullptr}; ///< empty if the embeddings are tied
   /// Keep only each block's input for the backward pass, which computes the blocks once more.
+  /// `backward()` then adds the gradients of the weights to their `grad()`;
+  /// `torch::autograd::grad` does not see them.
   bool recompute = false;
 
  private:

@@ -4,6 +4,8 @@
 #include <ATen/autocast_mode.h>
 #include <torch/custom_class.h>
 
+#include <algorithm>
+
 namespace moe {
 namespace {
 
@@ -115,6 +117,20 @@ class RecomputeNode : public torch::autograd::Function<RecomputeNode> {
   }
 };
 
+/// What must be as it was when a block is computed once more.
+struct BlockVersion {
+  explicit BlockVersion(const DecoderBlockImpl& block) : is_training(block.is_training()) {
+    for (const auto& parameter : block.parameters()) {
+      versions.push_back(parameter._version());
+    }
+  }
+
+  bool operator==(const BlockVersion&) const = default;
+
+  bool is_training;
+  std::vector<int64_t> versions;
+};
+
 } // namespace
 
 std::vector<torch::Tensor> recompute_in_backward(
@@ -129,12 +145,26 @@ DecoderBlockOutput forward_recomputed(
     const SequenceContext& context,
     const torch::Tensor& token_ids) {
   TORCH_CHECK(context.state == nullptr, "forward_recomputed: a state would be filled twice");
+  const auto parameters = block->parameters();
+  const bool needs_gradient =
+      hidden.requires_grad() ||
+      std::any_of(parameters.begin(), parameters.end(), [](const torch::Tensor& parameter) {
+        return parameter.requires_grad();
+      });
+  if (!needs_gradient) {
+    return block->forward(hidden, context, token_ids);
+  }
   std::shared_ptr<DocumentStarts> documents;
   if (context.documents != nullptr) {
     documents = std::make_shared<DocumentStarts>(*context.documents);
   }
   const auto compute =
-      [block, rotary = context.rotary, documents, token_ids](const torch::Tensor& input) {
+      [block, rotary = context.rotary, documents, token_ids, before = BlockVersion(*block)](
+          const torch::Tensor& input) {
+        TORCH_CHECK(
+            BlockVersion(*block) == before,
+            "forward_recomputed: the weights or the mode (training or evaluation) of a block "
+            "changed between its forward and its backward pass");
         const auto output =
             block->forward(input, {rotary, /*state=*/nullptr, documents.get()}, token_ids);
         if (!output.routing) {

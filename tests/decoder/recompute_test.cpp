@@ -153,3 +153,26 @@ TEST_CASE("recompute: not without a backward pass, and never into a state", "[de
   CHECK_THAT(model->forward(ids, state).hidden.detach(), SameBits(expected));
   CHECK(state.length == 9);
 }
+
+TEST_CASE("recompute: a block that changed before its backward pass is an error", "[decoder]") {
+  DecoderLM model(tiny_decoder());
+  model->recompute = true;
+  const auto loss = model->forward(torch::randint(23, {1, 9}, torch::kInt64)).hidden.sum();
+  SECTION("mode") {
+    model->eval();
+  }
+  SECTION("weights") {
+    const torch::NoGradGuard no_grad;
+    model->layers->at<DecoderBlockImpl>(0).attention->qkv_proj->weight.mul_(2.0);
+  }
+  REQUIRE_THROWS_WITH(loss.backward(), ContainsSubstring("changed between its forward"));
+}
+
+TEST_CASE("recompute: where all is frozen, nothing is differentiated", "[decoder]") {
+  DecoderLM model(tiny_decoder());
+  model->recompute = true;
+  for (auto& parameter : model->parameters()) {
+    parameter.requires_grad_(false);
+  }
+  CHECK_FALSE(model->forward(torch::randint(23, {1, 9}, torch::kInt64)).hidden.requires_grad());
+}
