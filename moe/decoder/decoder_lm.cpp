@@ -6,6 +6,26 @@
 #include "moe/decoder/recompute.h"
 
 namespace moe {
+namespace {
+
+/// On another device LibTorch notices by itself, without the host waiting for it.
+void check_in_vocabulary(const torch::Tensor& ids, int64_t vocab_size) {
+  if (!ids.is_cpu() || ids.numel() == 0) {
+    return;
+  }
+  const auto [least, most] = torch::aminmax(ids);
+  const int64_t wrong =
+      least.item<int64_t>() < 0 ? least.item<int64_t>() : most.item<int64_t>();
+  TORCH_CHECK(
+      wrong >= 0 && wrong < vocab_size,
+      "DecoderLM: id ",
+      wrong,
+      " is not in [0, vocab_size = ",
+      vocab_size,
+      ")");
+}
+
+} // namespace
 
 int64_t DecoderState::bytes() const {
   int64_t sum = 0;
@@ -126,6 +146,22 @@ DecoderOutput DecoderLMImpl::run(
       ids.sizes(),
       " ",
       ids.scalar_type());
+  check_in_vocabulary(ids, options.vocab_size);
+  TORCH_CHECK(
+      !documents.defined() ||
+          (documents.sizes() == ids.sizes() && documents.scalar_type() == torch::kInt64),
+      "DecoderLM: documents must be [B, S] int64 like ids ",
+      ids.sizes(),
+      ", got ",
+      documents.sizes(),
+      " ",
+      documents.scalar_type());
+  TORCH_CHECK(
+      state == nullptr || state->layers.size() == layers->size(),
+      "DecoderLM: the state is of a model with ",
+      state == nullptr ? 0 : state->layers.size(),
+      " layers, this one has ",
+      layers->size());
   const auto starts = documents.defined() ? document_starts(documents) : DocumentStarts{};
   const auto type = c10::promoteTypes(embedding->weight.scalar_type(), torch::kFloat32);
   const auto tables = rotary_tables(
@@ -144,7 +180,8 @@ DecoderOutput DecoderLMImpl::run(
     context.rotary = tables[layer];
     context.state = state == nullptr ? nullptr : state->layers[layer].get();
     const auto module = layers->ptr<DecoderBlockImpl>(layer);
-    const bool keep_input_only = recompute && state == nullptr && torch::GradMode::is_enabled();
+    const bool keep_input_only =
+        recompute && state == nullptr && !keep_hidden_states && torch::GradMode::is_enabled();
     auto block = keep_input_only ? forward_recomputed(module, hidden, context, ids)
                                  : module->forward(hidden, context, ids);
     if (keep_hidden_states) {

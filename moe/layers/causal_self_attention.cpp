@@ -299,8 +299,6 @@ torch::Tensor CausalSelfAttentionImpl::mix(
       options.model_dim(),
       "], got ",
       input.sizes());
-  const int64_t batch = input.size(0);
-  const int64_t length = input.size(1);
   auto heads = make_heads(qkv_proj(input), context.rotary);
   auto* cache =
       context.state == nullptr ? nullptr : &dynamic_cast<KeyValueCache&>(*context.state);
@@ -326,7 +324,7 @@ torch::Tensor CausalSelfAttentionImpl::mix(
   } else {
     attended = attend(queries, keys, values, pattern);
   }
-  attended = attended.transpose(1, 2).reshape({batch, length, -1});
+  attended = attended.transpose(1, 2).flatten(2);
   return o_proj(gate_proj.is_empty() ? attended : gated(attended, input));
 }
 
@@ -341,7 +339,7 @@ torch::Tensor CausalSelfAttentionImpl::gated(
   if (options.gate() == AttentionGate::softplus) {
     return attended * factor;
   }
-  return (attended.view({input.size(0), input.size(1), -1, options.head_dim()}) *
+  return (attended.unflatten(/*dim=*/2, {options.num_heads(), options.head_dim()}) *
           factor.unsqueeze(-1))
       .view_as(attended);
 }
@@ -387,8 +385,9 @@ torch::Tensor CausalSelfAttentionImpl::normed(const torch::Tensor& heads, RMSNor
 
 AttentionHeads CausalSelfAttentionImpl::make_heads_by_operations(
     const torch::Tensor& projected, const RotaryTable& rotary) {
+  const int64_t num_heads = options.num_heads() + 2 * options.num_kv_heads();
   const auto heads =
-      projected.view({projected.size(0), projected.size(1), -1, options.head_dim()})
+      projected.unflatten(/*dim=*/2, {num_heads, options.head_dim()})
           .split_with_sizes(
               {options.num_heads(), options.num_kv_heads(), options.num_kv_heads()}, /*dim=*/2);
   const bool norm_after =

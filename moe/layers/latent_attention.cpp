@@ -181,7 +181,7 @@ torch::Tensor LatentAttentionImpl::make_queries(
   const auto projected =
       q_proj.is_empty() ? q_up_proj(q_norm(q_down_proj(input))) : q_proj(input);
   const int64_t still = options.head_dim() - options.rotary_dim();
-  auto queries = projected.view({input.size(0), input.size(1), -1, options.head_dim()});
+  auto queries = projected.unflatten(/*dim=*/2, {options.num_heads(), options.head_dim()});
   if (context.rotary.cos.defined()) {
     const auto parts = queries.split_with_sizes({still, options.rotary_dim()}, /*dim=*/-1);
     queries = torch::cat({parts[0], apply_rotary(parts[1], context.rotary)}, /*dim=*/-1);
@@ -205,11 +205,10 @@ torch::Tensor LatentAttentionImpl::attend_to_all(
     const torch::Tensor& latents,
     const torch::Tensor& turned_keys,
     const DocumentStarts* documents) {
-  const int64_t batch = queries.size(0);
   const int64_t heads = options.num_heads();
   const int64_t still = options.head_dim() - options.rotary_dim();
   const auto parts = kv_up_proj(latents)
-                         .view({batch, latents.size(1), heads, -1})
+                         .unflatten(/*dim=*/2, {heads, still + options.value_head_dim()})
                          .split_with_sizes({still, options.value_head_dim()}, /*dim=*/-1);
   const auto keys =
       torch::cat({parts[0], turned_keys.unsqueeze(2).expand({-1, -1, heads, -1})}, /*dim=*/-1)
@@ -222,7 +221,7 @@ torch::Tensor LatentAttentionImpl::attend_to_all(
       documents == nullptr
           ? attend(turned_queries, keys, values, pattern)
           : attend_within_documents(turned_queries, keys, values, pattern, *documents);
-  return attended.transpose(1, 2).reshape({batch, queries.size(1), -1});
+  return attended.transpose(1, 2).flatten(2);
 }
 
 // For one query: the same without making keys and values. The latent vectors themselves are

@@ -233,3 +233,14 @@ TEST_CASE("DecoderLM: a trace is the same pass with what lies between", "[decode
   CHECK_THAT(traced.hidden_states[2], SameBits(traced.hidden));
   CHECK(model->forward(ids).hidden_states.empty());
 }
+
+TEST_CASE("DecoderLM: a trace has the inputs of the experts, recomputed or not", "[decoder]") {
+  auto model = make_decoder([](DecoderOptions&) {});
+  model->recompute = true;
+  const auto traced = model->trace(torch::randint(0, 23, {1, 5}, torch::kInt64));
+  REQUIRE_FALSE(traced.expert_inputs.empty());
+  for (const auto& input : traced.expert_inputs) {
+    REQUIRE(input.defined());
+    CHECK(input.sizes() == torch::IntArrayRef({1, 5, 16}));
+  }
+}

@@ -221,6 +221,29 @@ TEST_CASE("DecoderLM: impossible options and inputs are named", "[decoder]") {
   DecoderLM model(tiny_decoder());
   REQUIRE_THROWS_WITH(
       model->forward(torch::zeros({4}, torch::kInt64)), ContainsSubstring("[B, S] int64"));
+  REQUIRE_THROWS_WITH(
+      model->forward(torch::full({1, 2}, 23)),
+      ContainsSubstring("id 23 is not in [0, vocab_size = 23)"));
+  REQUIRE_THROWS_WITH(
+      model->forward(torch::full({1, 2}, -1)), ContainsSubstring("id -1 is not in [0"));
+  const auto documents =
+      GENERATE(torch::zeros({2, 6}, torch::kInt64), torch::zeros({2, 5}, torch::kInt32));
+  REQUIRE_THROWS_WITH(
+      model->forward(random_ids(2, 5), documents),
+      ContainsSubstring("documents must be [B, S] int64 like ids [2, 5]"));
+  options = tiny_decoder();
+  options.num_layers = 1;
+  options.dense_layers.clear();
+  auto state = DecoderLM(options)->make_state(1, 8);
+  REQUIRE_THROWS_WITH(
+      model->forward(random_ids(1, 5), state),
+      ContainsSubstring("a model with 1 layers, this one has 2"));
+}
+
+TEST_CASE("DecoderLM: takes batches without tokens", "[decoder]") {
+  DecoderLM model(tiny_decoder());
+  CHECK(all_logits(model, random_ids(0, 4)).sizes() == torch::IntArrayRef({0, 4, 23}));
+  CHECK(all_logits(model, random_ids(2, 0)).sizes() == torch::IntArrayRef({2, 0, 23}));
 }
 
 TEST_CASE("next_token_loss: equals LibTorch's cross-entropy, gradients too", "[decoder]") {
@@ -256,4 +279,32 @@ TEST_CASE(
         hidden.slice(0, begin, end), head, targets.slice(0, begin, end), {}, /*normalizer=*/20);
   };
   CHECK_THAT(part(0, 1) + part(1, 4), AllClose(next_token_loss(hidden, head, targets), 1e-6));
+}
+
+TEST_CASE("next_token_loss: takes a mask for every target, and no other", "[decoder]") {
+  const auto hidden = torch::randn({2, 3, 8});
+  const auto head = torch::randn({11, 8});
+  const auto targets = torch::zeros({2, 3}, torch::kInt64);
+  const auto mask = GENERATE(torch::ones({1}), torch::ones({3, 2}), torch::ones({6}));
+  REQUIRE_THROWS_WITH(
+      next_token_loss(hidden, head, targets, mask),
+      ContainsSubstring("loss_mask must be [B, S] like targets [2, 3]"));
+}
+
+TEST_CASE("next_token_loss: may be differentiated again and again, but once", "[decoder]") {
+  torch::manual_seed(8);
+  const auto hidden = torch::randn({2, 3, 8}).requires_grad_();
+  const auto head = torch::randn({11, 8}).requires_grad_();
+  const auto loss = next_token_loss(hidden, head, torch::randint(0, 11, {2, 3}, torch::kInt64));
+  const auto expected = torch::autograd::grad({loss}, {hidden}, {}, /*retain_graph=*/true)[0];
+  for (int pass = 1; pass <= 3; ++pass) {
+    loss.backward({}, /*keep_graph=*/true);
+    CHECK_THAT(hidden.grad(), AllClose(expected * pass, 1e-6));
+  }
+  hidden.mutable_grad().zero_();
+  loss.backward({}, /*keep_graph=*/true);
+  CHECK_THAT(hidden.grad(), SameBits(expected));
+  REQUIRE_THROWS_WITH(
+      torch::autograd::grad({loss}, {hidden}, {}, true, /*create_graph=*/true),
+      ContainsSubstring("no second derivatives"));
 }
