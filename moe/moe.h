@@ -15,6 +15,7 @@
 #include "moe/editing/merge_adapter.h"
 #include "moe/editing/prune.h"
 #include "moe/editing/upcycle.h"
+#include "moe/error.h"
 #include "moe/evaluation/collapse_monitor.h"
 #include "moe/evaluation/evaluator.h"
 #include "moe/evaluation/expert_comparison.h"

@@ -3,13 +3,23 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 namespace moe {
 namespace {
 
-void check_range(const char* name, double value, bool possible, const char* allowed) {
+template <class Value>
+void check_range(const char* name, Value value, bool possible, const char* allowed) {
   TORCH_CHECK(possible, "TopKRouter: ", name, " (", value, ") must be ", allowed);
+}
+
+void check_not_negative(const char* name, double value) {
+  check_range(name, value, std::isfinite(value) && value >= 0.0, "a number of at least 0");
+}
+
+void check_positive(const char* name, double value) {
+  check_range(name, value, std::isfinite(value) && value > 0.0, "a number above 0");
 }
 
 } // namespace
@@ -42,19 +52,26 @@ void validate(const TopKRouterOptions& options) {
       "TopKRouter: cosine_dim (",
       options.cosine_dim(),
       ") must be at least 0");
-  const double temperature = options.cosine_temperature();
-  check_range("cosine_temperature", temperature, temperature > 0.0, "above 0");
+  check_positive("cosine_temperature", options.cosine_temperature());
+  check_positive("normalize_power", options.normalize_power());
+  check_not_negative("normalize_minimum", options.normalize_minimum());
+  check_not_negative("logit_cap", options.logit_cap());
+  check_not_negative("sparsemixer_jitter", options.sparsemixer_jitter());
+  check_not_negative("initializer_range", options.initializer_range());
+  const double scaling = options.routed_scaling_factor();
+  check_range("routed_scaling_factor", scaling, std::isfinite(scaling), "a number");
+  const int64_t seed = options.hash_seed();
+  check_range("hash_seed", seed, seed >= 0 && seed < 65536, "in [0, 65535]");
   const double jitter = options.jitter();
   check_range("jitter", jitter, jitter >= 0.0 && jitter < 1.0, "in [0, 1)");
-  const double factor = options.capacity_factor();
-  check_range("capacity_factor", factor, factor >= 0.0, "at least 0");
+  check_not_negative("capacity_factor", options.capacity_factor());
   const auto conflict = router_conflict(
       {.score = options.score(),
        .selection = options.selection(),
        .weighting = options.weighting(),
        .selection_bias = options.has_selection_bias(),
        .normalize_weights = options.normalize_weights(),
-       .capacity_factor = factor,
+       .capacity_factor = options.capacity_factor(),
        .num_experts = options.num_experts(),
        .experts_per_token = options.experts_per_token(),
        .groups = options.num_groups(),

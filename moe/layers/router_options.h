@@ -49,7 +49,8 @@ struct TopKRouterOptions {
   TORCH_ARG(int64_t, num_groups) = 1;
   /// Groups within which experts are chosen. Default: 1
   TORCH_ARG(int64_t, groups_kept) = 1;
-  /// hash: routers with different seeds send a token to different experts. Default: 0
+  /// hash: routers with different seeds, from 0 to 65535, send a token to different experts.
+  /// Default: 0
   TORCH_ARG(int64_t, hash_seed) = 0;
   /// What the chosen experts are weighted with. Default: scores
   TORCH_ARG(RouterWeighting, weighting) = RouterWeighting::scores;

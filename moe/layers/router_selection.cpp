@@ -17,7 +17,8 @@ torch::Tensor top_k(const torch::Tensor& preference, int64_t k) {
 /// The preferences [T, E] with minus infinity outside of the best groups.
 torch::Tensor within_best_groups(
     const torch::Tensor& preference, const TopKRouterOptions& options) {
-  const auto by_group = preference.view({preference.size(0), options.num_groups(), -1});
+  const auto by_group = preference.unflatten(
+      /*dim=*/1, {options.num_groups(), options.num_experts() / options.num_groups()});
   const auto rank = options.selection() == RouterSelection::groups_by_max
                         ? by_group.amax(-1)
                         : std::get<0>(torch::topk(by_group, 2, /*dim=*/-1)).sum(-1);

@@ -54,10 +54,29 @@ SparseMoEBlockImpl::SparseMoEBlockImpl(const SparseMoEBlockOptions& options_)
 
 void SparseMoEBlockImpl::reset() {
   TORCH_CHECK(
-      options.expert_dim() >= 1,
-      "SparseMoEBlock: expert_dim (",
+      options.model_dim() >= 1 && options.expert_dim() >= 1,
+      "SparseMoEBlock: model_dim (",
+      options.model_dim(),
+      ") and expert_dim (",
       options.expert_dim(),
       ") must be at least 1");
+  TORCH_CHECK(
+      !options.router() || (options.router()->model_dim() == options.model_dim() &&
+                            options.router()->num_experts() == options.num_experts()),
+      "SparseMoEBlock: the router must be of model_dim = ",
+      options.model_dim(),
+      " and num_experts = ",
+      options.num_experts(),
+      ", got ",
+      options.router() ? options.router()->model_dim() : 0,
+      " and ",
+      options.router() ? options.router()->num_experts() : 0);
+  TORCH_CHECK(
+      !options.output_norm() || options.output_norm()->dim() == options.model_dim(),
+      "SparseMoEBlock: the output_norm must be of model_dim = ",
+      options.model_dim(),
+      ", got ",
+      options.output_norm() ? options.output_norm()->dim() : 0);
   TORCH_CHECK(
       options.shared_expert_dim() >= 0,
       "SparseMoEBlock: shared_expert_dim (",

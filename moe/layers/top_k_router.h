@@ -53,6 +53,8 @@ class TopKRouterImpl : public torch::nn::Cloneable<TopKRouterImpl> {
  private:
   torch::Tensor logits(const torch::Tensor& input);
   void choose(Routing& routing, const torch::Tensor& token_ids);
+
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(torch::Tensor())})
 };
 
 TORCH_MODULE(TopKRouter);

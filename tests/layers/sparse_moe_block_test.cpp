@@ -365,3 +365,19 @@ TEST_CASE("SparseMoEBlock: initial weights have the stated spread", "[layers]") 
   CHECK_THAT(block->gate_up_proj.std().item<double>(), WithinRel(0.02, 0.03));
   CHECK_THAT(block->down_proj.std().item<double>(), WithinRel(0.005, 0.03));
 }
+
+TEST_CASE("SparseMoEBlock: parts that do not fit are named", "[layers]") {
+  const auto options = SparseMoEBlockOptions(8, 4).expert_dim(16);
+  auto other = options;
+  REQUIRE_THROWS_WITH(
+      SparseMoEBlock(other.router(TopKRouterOptions(8, 6))),
+      ContainsSubstring("num_experts = 4, got 8 and 6"));
+  REQUIRE_THROWS_WITH(
+      SparseMoEBlock(other.router(TopKRouterOptions(16, 4))),
+      ContainsSubstring("model_dim = 8") && ContainsSubstring("got 16 and 4"));
+  other = options;
+  REQUIRE_THROWS_WITH(
+      SparseMoEBlock(other.output_norm(RMSNormOptions(9))),
+      ContainsSubstring("output_norm must be of model_dim = 8, got 9"));
+  REQUIRE_THROWS_WITH(SparseMoEBlock(-8, 2), ContainsSubstring("model_dim (-8)"));
+}

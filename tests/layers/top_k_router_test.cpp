@@ -406,6 +406,18 @@ TEST_CASE("TopKRouter: is a LibTorch module", "[layers]") {
       "moe::TopKRouter(model_dim=6");
 }
 
+TEST_CASE("TopKRouter: can be an AnyModule", "[layers]") {
+  torch::nn::AnyModule module(TopKRouter(8, 4));
+  CHECK(module.forward<Routing>(torch::randn({3, 8})).experts.size(0) == 3);
+}
+
+TEST_CASE("TopKRouter: takes no tokens at all", "[layers]") {
+  const auto selection = GENERATE(
+      RouterSelection::top_k, RouterSelection::groups_by_max, RouterSelection::groups_by_top2);
+  TopKRouter router(TopKRouterOptions(8, 4).selection(selection).num_groups(2).groups_kept(1));
+  CHECK(router(torch::zeros({0, 8})).weights.sizes() == torch::IntArrayRef({0, 2}));
+}
+
 TEST_CASE("TopKRouter: initial weights have the stated spread", "[layers]") {
   torch::manual_seed(0);
   const TopKRouter router(TopKRouterOptions(400, 100));
@@ -425,6 +437,23 @@ TEST_CASE("TopKRouter: impossible options and inputs are named", "[layers]") {
   REQUIRE_THROWS_WITH(
       TopKRouter(TopKRouterOptions(8, 4).capacity_factor(-1.0)),
       ContainsSubstring("capacity_factor (-1)"));
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double infinity = std::numeric_limits<double>::infinity();
+  const TopKRouterOptions plain(8, 4);
+  const auto refuses = [](TopKRouterOptions options, const std::string& name) {
+    REQUIRE_THROWS_WITH(TopKRouter(options), ContainsSubstring(name));
+  };
+  for (const double value : {nan, infinity, -1.0}) {
+    CAPTURE(value);
+    refuses(TopKRouterOptions(plain).normalize_power(value), "normalize_power (");
+    refuses(TopKRouterOptions(plain).normalize_minimum(value), "normalize_minimum (");
+    refuses(TopKRouterOptions(plain).logit_cap(value), "logit_cap (");
+    refuses(TopKRouterOptions(plain).sparsemixer_jitter(value), "sparsemixer_jitter (");
+    refuses(TopKRouterOptions(plain).initializer_range(value), "initializer_range (");
+    refuses(TopKRouterOptions(plain).cosine_temperature(value), "cosine_temperature (");
+  }
+  refuses(TopKRouterOptions(plain).routed_scaling_factor(nan), "routed_scaling_factor (");
+  refuses(TopKRouterOptions(plain).hash_seed(65536), "hash_seed (65536) must be in [0, 65535]");
   REQUIRE_THROWS_WITH(
       TopKRouter(TopKRouterOptions(8, 4).score(RouterScore::identity)),
       ContainsSubstring("identity scores may sum to 0"));
