@@ -1,6 +1,7 @@
 #include "moe/training/losses.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "moe/libtorch.h"
 
@@ -20,6 +21,12 @@ torch::Tensor mean_over_layers(const std::vector<Routing>& layers, const Loss& l
 torch::Tensor score_shares(const Routing& routing) {
   // Sigmoids of very negative logits may all be 0.
   return routing.scores / routing.scores.sum(/*dim=*/1, /*keepdim=*/true).clamp_min(1e-20);
+}
+
+/// The mean of `per_token` [T, ...]; 0 if there are no tokens.
+torch::Tensor token_mean(const torch::Tensor& per_token) {
+  return per_token.sum(/*dim=*/0) /
+         static_cast<double>(std::max<int64_t>(per_token.size(0), 1));
 }
 
 /// The number of experts times Σ f · P, from the rows and the mean share of each [..., E].
@@ -53,7 +60,7 @@ torch::Tensor load_balancing_loss(const Routing& routing) {
 }
 
 torch::Tensor load_balancing_loss(const Routing& routing, const torch::Tensor& counts) {
-  return balance(counts, score_shares(routing).mean(/*dim=*/0));
+  return balance(counts, token_mean(score_shares(routing)));
 }
 
 torch::Tensor load_balancing_loss(const std::vector<Routing>& layers) {
@@ -69,12 +76,13 @@ torch::Tensor pooled_balancing_loss(const std::vector<Routing>& layers) {
   torch::Tensor shares; // [E]
   for (const auto& routing : layers) {
     const auto layer_counts = chosen_counts(routing);
-    const auto layer_share = score_shares(routing).mean(/*dim=*/0);
+    const auto layer_share = token_mean(score_shares(routing));
     counts = counts.defined() ? counts + layer_counts : layer_counts;
     shares = shares.defined() ? shares + layer_share : layer_share;
   }
   const auto count = static_cast<double>(layers.size());
-  const auto tokens = count * static_cast<double>(layers[0].experts.size(0));
+  const auto tokens =
+      count * static_cast<double>(std::max<int64_t>(layers[0].experts.size(0), 1));
   return (counts.to(shares.scalar_type()) / tokens * shares / count).sum() *
          static_cast<double>(counts.size(0));
 }
@@ -110,14 +118,15 @@ torch::Tensor importance_loss(const Routing& routing) {
   const auto weights = torch::zeros_like(routing.scores)
                            .scatter(/*dim=*/1, routing.experts, routing.weights); // [T, E]
   const auto importance = weights.sum(/*dim=*/0);                                 // [E]
-  return importance.var(/*unbiased=*/false) / importance.mean().square();
+  const double least = std::numeric_limits<float>::min(); // without tokens
+  return importance.var(/*unbiased=*/false) / importance.mean().square().clamp_min(least);
 }
 
 torch::Tensor device_balancing_loss(const Routing& routing, int64_t num_devices) {
   check_devices("device_balancing_loss", routing, num_devices);
   return balance(
       group_sums(chosen_counts(routing), num_devices),
-      group_sums(score_shares(routing).mean(/*dim=*/0), num_devices));
+      group_sums(token_mean(score_shares(routing)), num_devices));
 }
 
 torch::Tensor communication_balancing_loss(
@@ -128,16 +137,16 @@ torch::Tensor communication_balancing_loss(
   const auto ones = routing.chosen.defined()
                         ? routing.chosen.to(routing.scores.scalar_type())
                         : torch::ones(devices.sizes(), routing.scores.options());
-  const auto sent = torch::zeros({devices.size(0), num_devices}, routing.scores.options())
-                        .scatter_add_(/*dim=*/1, devices, ones)
-                        .clamp_max(1.0)
-                        .mean(/*dim=*/0); // [devices]
-  const auto shares = group_sums(score_shares(routing).mean(/*dim=*/0), num_devices);
+  const auto sent =
+      token_mean(torch::zeros({devices.size(0), num_devices}, routing.scores.options())
+                     .scatter_add_(/*dim=*/1, devices, ones)
+                     .clamp_max(1.0)); // [devices]
+  const auto shares = group_sums(token_mean(score_shares(routing)), num_devices);
   return (sent * shares).sum() * num_devices / devices_per_token;
 }
 
 torch::Tensor router_z_loss(const Routing& routing) {
-  return routing.logits.logsumexp(/*dim=*/1).square().mean();
+  return token_mean(routing.logits.logsumexp(/*dim=*/1).square());
 }
 
 torch::Tensor router_z_loss(const std::vector<Routing>& layers) {

@@ -54,6 +54,19 @@ TEST_CASE("routing losses: their values at perfect balance and for one expert", 
   is(communication_balancing_loss(collapsed, 2, 1), 2.0);
 }
 
+TEST_CASE("routing losses: without tokens they are 0", "[training]") {
+  const auto none = random_routing(torch::zeros({0, 4}), 2);
+  for (const auto& loss :
+       {load_balancing_loss(none),
+        pooled_balancing_loss({none, none}),
+        importance_loss(none),
+        device_balancing_loss(none, 2),
+        communication_balancing_loss(none, 2, 1),
+        router_z_loss(none)}) {
+    CHECK(loss.item<double>() == 0.0);
+  }
+}
+
 TEST_CASE("load_balancing_loss: by hand", "[training]") {
   const auto scores = torch::tensor({{0.7, 0.2, 0.1}, {0.5, 0.4, 0.1}});
   const auto experts = torch::tensor({{0, 1}, {0, 2}}, torch::kInt64);
