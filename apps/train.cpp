@@ -193,6 +193,9 @@ void leave_balance_alone(const CommandLine& line, TrainerOptions& training) {
   if (!line.given("router_z_weight")) {
     training.router_z_weight = 0.0;
   }
+  if (!line.given("selection_bias_rate")) {
+    training.selection_bias_rate = 0.0;
+  }
 }
 
 std::optional<double> largest_violation(const StepMetrics& metrics) {

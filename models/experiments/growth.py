@@ -11,9 +11,9 @@ NEW = "ja"
 OLD = [domain for domain in DOMAINS if domain != NEW]
 BASE = {"domains": OLD, "steps": 1000}
 # Share of each old domain in a batch where the new one has 1.
-REPLAY = {"alone": 0.0, "old text 1 : 20 each": 0.05}
-# As many batches of the new domain in both.
-STEPS = {"alone": 400, "old text 1 : 20 each": 500}
+REPLAY = {"alone": 0.0, "old text 1 : 20 each": 0.05, "old text 1 : 5 each": 0.2}
+# As many batches of the new domain in all.
+STEPS = {"alone": 400, "old text 1 : 20 each": 500, "old text 1 : 5 each": 800}
 
 
 def grow(lab, base, seed):

@@ -16,8 +16,16 @@ namespace {
 
 /// How much the tokens of kept texts count against those of fresh ones.
 constexpr double kKeptWeight = 20.0;
-/// By how much a logit should be above or below those with which it competes.
-constexpr double kMargin = 1.0;
+/// Random ids are those of the fresh texts, too.
+constexpr double kRandomWeight = 1.0;
+/// By how much a logit should be above or below that with which it competes, and how sharp
+/// that is; as a share of the spread of a token's logits. Where old experts' highest logits
+/// differ little between tokens, they are a threshold, which small rows can use: rows that
+/// must be far above and far below would have to tell texts apart by the sign of their product
+/// alone.
+constexpr double kSoftness = 0.1;
+/// How much of what tells the rows of copied experts apart stays in their copies.
+constexpr double kDifference = 0.1;
 constexpr double kNoise = 0.1; // of the spread of the rows
 
 /// What is added to a layer.
@@ -50,6 +58,7 @@ OldRouter old_router(
   OldRouter old;
   auto options = grown->options;
   old.module = TopKRouter(options.num_experts(experts));
+  old.module->eval();
   for (const auto& item : state_dict(*old.module)) {
     item.value().copy_(tensors.at(router_name(layer, item.key().c_str())).make());
   }
@@ -64,11 +73,11 @@ torch::Tensor with_bias_column(const torch::Tensor& inputs, const OldRouter& old
   return old.bias.defined() ? torch::constant_pad_nd(inputs, {0, 1}, /*value=*/1.0) : inputs;
 }
 
-torch::Tensor logits_of(const torch::Tensor& inputs, const OldRouter& old) {
+torch::Tensor logits_of(
+    const torch::Tensor& inputs, const torch::Tensor& rows, const torch::Tensor& biases) {
+  const auto type = inputs.scalar_type();
   return torch::linear(
-      inputs,
-      old.weight.to(inputs.scalar_type()),
-      old.bias.defined() ? old.bias.to(inputs.scalar_type()) : torch::Tensor());
+      inputs, rows.to(type), biases.defined() ? biases.to(type) : torch::Tensor());
 }
 
 /// The experts that `inputs` weigh highest, `count` of them.
@@ -90,46 +99,107 @@ torch::Tensor kth_largest(const torch::Tensor& logits, int64_t k) {
   return std::get<0>(torch::topk(logits, k, /*dim=*/-1)).select(-1, k - 1);
 }
 
-/// Fits the direction d: what the logits of copies must gain in fresh tokens to be the highest,
-/// and lose in kept ones not to be chosen.
-torch::Tensor fit_direction(
-    const OldRouter& old,
-    const std::vector<int64_t>& copied,
+/// The logit at which an expert has the score `wanted` [T, n], by the logits [T, E] of the
+/// experts that share a softmax with it.
+torch::Tensor logit_of_score(
+    const torch::Tensor& wanted, const torch::Tensor& logits, RouterScore score) {
+  constexpr double tiny = 1e-6; // no expert has a score of 0, or one of 1
+  switch (score) {
+    case RouterScore::softmax:
+      return wanted.clamp_min(tiny).log() + logits.logsumexp(-1, /*keepdim=*/true);
+    case RouterScore::sigmoid:
+      return torch::logit(wanted, tiny);
+    case RouterScore::sqrt_softplus:
+      return wanted.clamp_min(tiny).square().expm1().log();
+    case RouterScore::identity:
+      return wanted;
+  }
+  TORCH_CHECK(false, "grow: no such score");
+}
+
+/// The logits that bring copies among the `rank` experts preferred: [T, 1], or [T, n] where
+/// they have selection biases, those of the experts that they are copied from.
+torch::Tensor entry_logits(
+    OldRouter& old,
+    const torch::Tensor& inputs,
+    int64_t rank,
+    const std::vector<int64_t>& copied) {
+  const auto& options = old.module->options;
+  if (!options.has_selection_bias()) {
+    return kth_largest(logits_of(inputs, old.weight, old.bias), rank).unsqueeze(-1);
+  }
+  const auto routing = old.module(inputs);
+  const auto bias = old.module->selection_bias.to(routing.scores.scalar_type());
+  const auto preferred = kth_largest(routing.scores + bias, rank).unsqueeze(-1); // [T, 1]
+  const auto logits = logit_of_score(
+      preferred - bias.index_select(0, indices(copied)), routing.logits, options.score());
+  const double cap = options.logit_cap();
+  constexpr double below_cap = 1.0 - 1e-6;
+  return cap > 0.0 ? (logits / cap).clamp(-below_cap, below_cap).atanh() * cap : logits;
+}
+
+/// What tells the rows of copied experts apart, made small: [n, D], or [n] of biases.
+torch::Tensor differences(const torch::Tensor& values, const std::vector<int64_t>& copied) {
+  const auto rows = values.index_select(0, indices(copied));
+  return (rows - rows.mean(0)) * kDifference;
+}
+
+/// How much the logits of a token differ, of which a router may add any number to all.
+double spread_of(const torch::Tensor& logits) {
+  const double spread = logits.std(-1, /*unbiased=*/false).mean().item<double>();
+  return spread > 0.0 ? spread : 1.0;
+}
+
+/// What the direction d must do: bring as many copies as a token may have among its choices
+/// in fresh texts, and leave each of them out in kept ones.
+Separation separation_of(
+    OldRouter& old,
+    const Addition& start,
     const torch::Tensor& fresh,
-    const torch::Tensor& kept) {
-  const int64_t chosen = old.module->options.experts_per_token();
-  const auto fresh_logits = logits_of(fresh, old); // [T, E]
-  const auto kept_logits = logits_of(kept, old);
-  const auto columns = indices(copied);
-  const auto copies = static_cast<int64_t>(copied.size());
-  const auto to_gain =
-      fresh_logits.amax(-1) -
-      kth_largest(fresh_logits.index_select(1, columns), std::min(chosen, copies));
-  const auto to_lose = (kept_logits.index_select(1, columns).amax(-1) -
-                        kth_largest(kept_logits, std::min(chosen, kept_logits.size(1))))
-                           .clamp_min(0.0);
+    const torch::Tensor& kept,
+    double kept_weight) {
+  const auto new_logits = [&](const torch::Tensor& inputs) {
+    return logits_of(inputs, start.rows, start.biases); // [T, n]
+  };
+  const auto copies = static_cast<int64_t>(start.copied.size());
+  const int64_t chosen = std::min(old.module->options.experts_per_token(), old.weight.size(0));
+  const int64_t replaced = std::min(chosen, copies);
+  const auto fresh_lead =
+      new_logits(fresh) - entry_logits(old, fresh, chosen - replaced + 1, start.copied);
+  const auto kept_lead = new_logits(kept) - entry_logits(old, kept, chosen, start.copied);
+  const auto to_gain = -kth_largest(fresh_lead, replaced);
+  const auto to_lose = kept_lead.amax(-1);
   const auto ones = [](int64_t count) { return torch::ones({count}, torch::kFloat64); };
   const auto part = [](double sum, int64_t count) { return sum / static_cast<double>(count); };
   Separation separation;
   separation.inputs = with_bias_column(torch::cat({fresh, kept}), old);
   separation.signs = torch::cat({ones(fresh.size(0)), -ones(kept.size(0))});
-  separation.margins = torch::cat({to_gain, to_lose}).to(torch::kFloat64) + kMargin;
+  separation.softness = kSoftness * spread_of(logits_of(kept, old.weight, old.bias));
+  separation.margins = torch::cat({to_gain, to_lose}).to(torch::kFloat64) + separation.softness;
   separation.weights = torch::cat(
       {ones(fresh.size(0)) * part(1.0, fresh.size(0)),
-       ones(kept.size(0)) * part(kKeptWeight, kept.size(0))});
-  return fit_separating_row(separation);
+       ones(kept.size(0)) * part(kept_weight, kept.size(0))});
+  return separation;
 }
 
 Addition add_for_texts(
-    OldRouter& old, int64_t count, const torch::Tensor& fresh, const torch::Tensor& kept) {
+    OldRouter& old,
+    int64_t count,
+    const torch::Tensor& fresh,
+    const torch::Tensor& kept,
+    double kept_weight) {
   Addition addition;
   addition.copied = most_used(old, fresh, count);
-  const auto direction = fit_direction(old, addition.copied, fresh, kept);
-  const int64_t width = old.weight.size(1);
-  const auto rows = indices(addition.copied);
-  addition.rows = old.weight.index_select(0, rows) + direction.narrow(0, 0, width);
+  addition.rows = old.weight.mean(0) + differences(old.weight, addition.copied);
   if (old.bias.defined()) {
-    addition.biases = old.bias.index_select(0, rows) + direction[width];
+    addition.biases = old.bias.mean(0) + differences(old.bias, addition.copied);
+  }
+  const auto direction =
+      fit_separating_row(separation_of(old, addition, fresh, kept, kept_weight));
+  const int64_t width = old.weight.size(1);
+  addition.rows += direction.narrow(0, 0, width);
+  if (old.bias.defined()) {
+    addition.biases += direction[width];
   }
   return addition;
 }
@@ -259,7 +329,12 @@ EditedModel grow(
     const auto kept_inputs = join(visit.inputs(), fresh.size(), texts.size());
     const int64_t experts = layer_experts(before, layer);
     auto old = old_router(old_tensors, layer, experts, visit.router());
-    (*additions)[layer] = add_for_texts(old, options.experts, fresh_inputs, kept_inputs);
+    (*additions)[layer] = add_for_texts(
+        old,
+        options.experts,
+        fresh_inputs,
+        kept_inputs,
+        kept.empty() ? kRandomWeight : kKeptWeight);
     const auto router = visit.experts()->router;
     result.report.push_back(
         "layer " + std::to_string(layer) + ": new experts are copies of " +

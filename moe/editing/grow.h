@@ -16,16 +16,18 @@ struct GrowOptions {
 /// does not know, while it stays what it is on those that it knows.
 ///
 /// With `fresh` texts, the new experts are copies of those that these texts use most. Row j of
-/// the router is that of the copied expert plus one direction d, common to the layer:
+/// the router is the mean of the old rows, plus a little of what tells the copied experts
+/// apart, plus one direction d, common to the layer:
 ///
-///     logit_new(x) = logit_copied(x) + d · x
+///     row_j = mean(old rows) + 0.1 · (row of copied_j − mean(rows of copied)) + d
 ///
-/// where d is fitted (`fit_separating_row`) so that copies win over all old experts in tokens
-/// of the fresh texts and lose in those of the `kept` ones. Where d does that, kept texts are
-/// computed exactly as before, and of fresh ones those tokens whose old experts were all
-/// copied. Without `kept` texts, random ids stand for them. The layers follow each other, so
-/// that each is fitted to what the new ones before it make of the texts. `EditedModel::report`
-/// has what part of the choices falls to new experts.
+/// where d is fitted (`fit_separating_row`) so that in tokens of the fresh texts as many new
+/// experts as a token may have are chosen, and none in the `kept` ones, which count 20 times as
+/// much. Where d does that, kept texts are computed exactly as before; if weights of experts
+/// are shares of all scores (`normalize_weights` off), nearly so, as the new ones take their
+/// share, too. Without `kept` texts, random ids stand for them, which count once. The layers
+/// follow each other, so that each is fitted to what the new ones before it make of the texts.
+/// `EditedModel::report` has what part of the choices falls to new experts.
 ///
 /// Without any text, the new experts are copies of the first ones, and their rows the mean of
 /// all rows with a little noise: such a row's logit is about the mean logit, which is seldom

@@ -33,7 +33,8 @@ void for_chunks(const Separation& all, const Body& body) {
 double objective(const Separation& all, const torch::Tensor& row, double decay) {
   double sum = decay / 2.0 * row.dot(row).item<double>();
   for_chunks(all, [&](const auto& x, const auto& sign, const auto& margin, const auto& weight) {
-    sum += weight.dot(torch::softplus(margin - sign * x.mv(row))).template item<double>();
+    const auto short_by = (margin - sign * x.mv(row)) / all.softness;
+    sum += weight.dot(torch::softplus(short_by)).template item<double>();
   });
   return sum;
 }
@@ -41,9 +42,10 @@ double objective(const Separation& all, const torch::Tensor& row, double decay) 
 Derivatives derivatives(const Separation& all, const torch::Tensor& row, double decay) {
   Derivatives result{row * decay, torch::eye(row.size(0), row.options()) * decay};
   for_chunks(all, [&](const auto& x, const auto& sign, const auto& margin, const auto& weight) {
-    const auto wrong = torch::sigmoid(margin - sign * x.mv(row));
-    result.gradient -= x.t().mv(weight * sign * wrong);
-    result.hessian += x.t().mm(x * (weight * wrong * (1.0 - wrong)).unsqueeze(1));
+    const auto wrong = torch::sigmoid((margin - sign * x.mv(row)) / all.softness);
+    const auto slope = weight * wrong / all.softness;
+    result.gradient -= x.t().mv(sign * slope);
+    result.hessian += x.t().mm(x * (slope * (1.0 - wrong) / all.softness).unsqueeze(1));
   });
   return result;
 }

@@ -11,11 +11,15 @@ struct Separation {
                          ///< -1 where it should be below minus the margin
   torch::Tensor margins; ///< [T] float64
   torch::Tensor weights; ///< [T] float64: how much an input counts
+  /// The width of the bend between an input that is right and one that is wrong, in the units
+  /// of the product: about that far beside its margin an input ceases to matter.
+  double softness = 1.0;
 };
 
 /// The row w [D] float64 that minimises
 ///
-///     sum over t of weight_t · log(1 + exp(margin_t − sign_t · w · x_t)) + ridge/2 · s · |w|²
+///     sum over t of weight_t · log(1 + exp((margin_t − sign_t · w · x_t) / softness))
+///         + ridge/2 · s · |w|²
 ///
 /// with s the mean square of the inputs: logistic regression without intercept, by Newton's
 /// method.

@@ -67,8 +67,9 @@ TEST_CASE("moe-edit grow, then moe-train --only new-experts", "[programs]") {
   stopped.push_back("--stop-after=3");
   REQUIRE(run("moe-train", stopped).exit_code == 0);
   CHECK(read_bytes(trained / "last" / "new_experts.json") == record);
-  CHECK_THAT(
-      read_bytes(trained / "config.toml"), ContainsSubstring("load_balancing_weight = 0.0"));
+  const auto config = read_bytes(trained / "config.toml");
+  CHECK_THAT(config, ContainsSubstring("load_balancing_weight = 0.0"));
+  CHECK_THAT(config, ContainsSubstring("selection_bias_rate = 0.0\n"));
   resume(trained);
   CHECK(read_bytes(trained / "last" / "new_experts.json") == record);
   CHECK(metrics_of(trained).size() == 6);

@@ -1,5 +1,6 @@
 #include "moe/editing/separating_row.h"
 
+#include "tests/support/catch.h"
 #include "tests/support/tensor_matchers.h"
 
 using namespace moe;
@@ -23,13 +24,15 @@ Separation two_kinds(int64_t count, double gap) {
 
 TEST_CASE("fit_separating_row finds where the gradient is zero", "[editing]") {
   // More inputs than are looked at at a time, and kinds that overlap.
-  const auto separation = two_kinds(5000, 0.7);
+  auto separation = two_kinds(5000, 0.7);
+  separation.softness = GENERATE(1.0, 0.3);
   const double ridge = 1e-3;
   const auto row = fit_separating_row(separation, ridge).requires_grad_();
   const auto inputs = separation.inputs.to(torch::kFloat64);
-  const auto loss = separation.weights.dot(torch::softplus(
-                        separation.margins - separation.signs * inputs.mv(row))) +
-                    ridge / 2 * inputs.square().mean() * row.dot(row);
+  const auto loss =
+      separation.weights.dot(torch::softplus(
+          (separation.margins - separation.signs * inputs.mv(row)) / separation.softness)) +
+      ridge / 2 * inputs.square().mean() * row.dot(row);
   loss.backward();
   CHECK(row.grad().abs().max().item<double>() < 1e-4);
   CHECK(row[0].item<double>() > 0.5);
