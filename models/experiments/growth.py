@@ -1,7 +1,7 @@
 """Can a model learn a new domain by new experts alone, without forgetting the others?
 
 A model is trained without one domain and grown by two experts per layer. Then these and their
-rows of the router are trained on the new domain, alone or with a little of the old ones in each
+rows of the router are trained on the new domain, alone or with some of the old ones in each
 batch; everything else stays as it is. Losses on held-out text, in nats per token.
 """
 

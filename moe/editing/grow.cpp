@@ -30,9 +30,10 @@ constexpr double kNoise = 0.1; // of the spread of the rows
 
 /// What is added to a layer.
 struct Addition {
-  std::vector<int64_t> copied; ///< [n]
-  torch::Tensor rows;          ///< [n, D] float64
-  torch::Tensor biases;        ///< [n] float64; undefined where the router has no bias
+  std::vector<int64_t> copied;    ///< [n]
+  torch::Tensor rows;             ///< [n, D] float64
+  torch::Tensor biases;           ///< [n] float64; undefined where the router has no bias
+  torch::Tensor selection_biases; ///< [n] or undefined
 };
 
 using Additions = std::map<int64_t, Addition>; // by layer
@@ -99,14 +100,14 @@ torch::Tensor kth_largest(const torch::Tensor& logits, int64_t k) {
   return std::get<0>(torch::topk(logits, k, /*dim=*/-1)).select(-1, k - 1);
 }
 
-/// The logit at which an expert has the score `wanted` [T, n], by the logits [T, E] of the
-/// experts that share a softmax with it.
+/// The logits at which an expert has the scores `wanted` [T], by the logits [T, E] of those
+/// that share a softmax with it.
 torch::Tensor logit_of_score(
     const torch::Tensor& wanted, const torch::Tensor& logits, RouterScore score) {
   constexpr double tiny = 1e-6; // no expert has a score of 0, or one of 1
   switch (score) {
     case RouterScore::softmax:
-      return wanted.clamp_min(tiny).log() + logits.logsumexp(-1, /*keepdim=*/true);
+      return wanted.clamp_min(tiny).log() + logits.logsumexp(-1);
     case RouterScore::sigmoid:
       return torch::logit(wanted, tiny);
     case RouterScore::sqrt_softplus:
@@ -117,22 +118,24 @@ torch::Tensor logit_of_score(
   TORCH_CHECK(false, "grow: no such score");
 }
 
-/// The logits that bring copies among the `rank` experts preferred: [T, 1], or [T, n] where
-/// they have selection biases, those of the experts that they are copied from.
-torch::Tensor entry_logits(
-    OldRouter& old,
-    const torch::Tensor& inputs,
-    int64_t rank,
-    const std::vector<int64_t>& copied) {
+/// The highest selection bias with which experts without a score are never chosen, as scores
+/// are not negative: that of the last expert that a choice by biases alone would have.
+torch::Tensor highest_safe_bias(OldRouter& old) {
+  const int64_t chosen = std::min(old.module->options.experts_per_token(), old.weight.size(0));
+  return kth_largest(old.module->selection_bias, chosen);
+}
+
+/// The logits [T] that bring a new expert among the `rank` experts preferred.
+torch::Tensor entry_logits(OldRouter& old, const torch::Tensor& inputs, int64_t rank) {
   const auto& options = old.module->options;
   if (!options.has_selection_bias()) {
-    return kth_largest(logits_of(inputs, old.weight, old.bias), rank).unsqueeze(-1);
+    return kth_largest(logits_of(inputs, old.weight, old.bias), rank);
   }
   const auto routing = old.module(inputs);
   const auto bias = old.module->selection_bias.to(routing.scores.scalar_type());
-  const auto preferred = kth_largest(routing.scores + bias, rank).unsqueeze(-1); // [T, 1]
-  const auto logits = logit_of_score(
-      preferred - bias.index_select(0, indices(copied)), routing.logits, options.score());
+  const auto wanted = kth_largest(routing.scores + bias, rank) -
+                      highest_safe_bias(old).to(routing.scores.scalar_type());
+  const auto logits = logit_of_score(wanted, routing.logits, options.score());
   const double cap = options.logit_cap();
   constexpr double below_cap = 1.0 - 1e-6;
   return cap > 0.0 ? (logits / cap).clamp(-below_cap, below_cap).atanh() * cap : logits;
@@ -164,11 +167,9 @@ Separation separation_of(
   const auto copies = static_cast<int64_t>(start.copied.size());
   const int64_t chosen = std::min(old.module->options.experts_per_token(), old.weight.size(0));
   const int64_t replaced = std::min(chosen, copies);
-  const auto fresh_lead =
-      new_logits(fresh) - entry_logits(old, fresh, chosen - replaced + 1, start.copied);
-  const auto kept_lead = new_logits(kept) - entry_logits(old, kept, chosen, start.copied);
-  const auto to_gain = -kth_largest(fresh_lead, replaced);
-  const auto to_lose = kept_lead.amax(-1);
+  const auto to_gain = entry_logits(old, fresh, chosen - replaced + 1) -
+                       kth_largest(new_logits(fresh), replaced);
+  const auto to_lose = new_logits(kept).amax(-1) - entry_logits(old, kept, chosen);
   const auto ones = [](int64_t count) { return torch::ones({count}, torch::kFloat64); };
   const auto part = [](double sum, int64_t count) { return sum / static_cast<double>(count); };
   Separation separation;
@@ -194,6 +195,9 @@ Addition add_for_texts(
   if (old.bias.defined()) {
     addition.biases = old.bias.mean(0) + differences(old.bias, addition.copied);
   }
+  if (old.module->selection_bias.defined()) {
+    addition.selection_biases = highest_safe_bias(old).expand({count});
+  }
   const auto direction =
       fit_separating_row(separation_of(old, addition, fresh, kept, kept_weight));
   const int64_t width = old.weight.size(1);
@@ -216,6 +220,10 @@ Addition add_without_text(
   addition.rows = weight.mean(0) + noise * (weight.std() * kNoise);
   if (const auto bias = tensors.find(router_name(layer, "bias")); bias != tensors.end()) {
     addition.biases = bias->second.make().to(torch::kFloat64).mean().expand({count});
+  }
+  const auto selection_bias = tensors.find(router_name(layer, "selection_bias"));
+  if (selection_bias != tensors.end()) {
+    addition.selection_biases = selection_bias->second.make().min().expand({count});
   }
   return addition;
 }
@@ -256,11 +264,13 @@ void grow_layer(
     shape[0] = layer_experts(options, layer);
     const bool is_row = name == router_name(layer, "weight");
     const bool is_bias = name == router_name(layer, "bias");
+    const bool is_selection_bias = name == router_name(layer, "selection_bias");
     replace_tensor(tensors, name, shape, [=](const torch::Tensor& old) {
       const auto& addition = additions->at(layer);
-      const auto added = is_row    ? addition.rows
-                         : is_bias ? addition.biases
-                                   : old.index_select(0, indices(addition.copied));
+      const auto added = is_row              ? addition.rows
+                         : is_bias           ? addition.biases
+                         : is_selection_bias ? addition.selection_biases
+                                             : old.index_select(0, indices(addition.copied));
       return torch::cat({old, added.to(old.scalar_type())});
     });
   }

@@ -25,9 +25,10 @@ struct GrowOptions {
 /// experts as a token may have are chosen, and none in the `kept` ones, which count 20 times as
 /// much. Where d does that, kept texts are computed exactly as before; if weights of experts
 /// are shares of all scores (`normalize_weights` off), nearly so, as the new ones take their
-/// share, too. Without `kept` texts, random ids stand for them, which count once. The layers
-/// follow each other, so that each is fitted to what the new ones before it make of the texts.
-/// `EditedModel::report` has what part of the choices falls to new experts.
+/// share, too. A selection bias of theirs is the K-th highest of the old ones. Without `kept`
+/// texts, random ids stand for them, which count once. The layers follow each other, so that
+/// each is fitted to what the new ones before it make of the texts. `EditedModel::report` has
+/// what part of the choices falls to new experts.
 ///
 /// Without any text, the new experts are copies of the first ones, and their rows the mean of
 /// all rows with a little noise: such a row's logit is about the mean logit, which is seldom

@@ -21,6 +21,15 @@ DecoderOptions moe_decoder() {
 const TextSample kFresh = text_between("fresh", 0, 4);
 const TextSample kKnown = text_between("known", 12, 16);
 
+void draw_selection_biases(DecoderLM model) {
+  const torch::NoGradGuard no_grad;
+  for (auto& item : model->named_buffers()) {
+    if (item.key().ends_with("selection_bias")) {
+      item.value().normal_(0.0, 0.1);
+    }
+  }
+}
+
 double share_of_new(DecoderLM model, const torch::Tensor& ids, size_t layer, int64_t first) {
   const torch::NoGradGuard no_grad;
   const auto experts = model->forward(ids).routing.at(layer).experts;
@@ -31,16 +40,26 @@ double share_of_new(DecoderLM model, const torch::Tensor& ids, size_t layer, int
 
 TEST_CASE(
     "grow sends the new text to new experts and leaves the known one alone", "[editing]") {
-  const std::string form =
-      GENERATE("plain", "bias", "sigmoid", "cap", "selection bias", "softmax selection bias");
-  CAPTURE(form);
+  // Selection biases are added to scores: each kind of score has a threshold of its own.
+  const auto [form, score] = GENERATE(table<std::string, std::string>(
+      {{"plain", "softmax"},
+       {"plain", "sigmoid"},
+       {"bias", "softmax"},
+       {"cap", "softmax"},
+       {"selection bias", "softmax"},
+       {"selection bias", "sigmoid"},
+       {"selection bias", "sqrt_softplus"},
+       {"selection bias", "identity"}}));
+  CAPTURE(form, score);
   auto options = moe_decoder();
   options.router_bias = form == "bias";
-  options.router_selection_bias = form.ends_with("selection bias");
-  options.router_score = form == "sigmoid" || form == "selection bias" ? "sigmoid" : "softmax";
-  options.router_logit_cap = form == "cap" || form == "selection bias" ? 8.0 : 0.0;
+  options.router_selection_bias = form == "selection bias";
+  options.router_score = score;
+  options.normalize_weights = score != "identity";
+  options.router_logit_cap = form == "cap" || score == "sigmoid" ? 8.0 : 0.0;
   const TemporaryFolder folder;
   auto model = random_model(options);
+  draw_selection_biases(model);
   const auto source = save(folder.path() / "model", model);
   const auto edited = grow(source, {.experts = 2}, {kFresh}, {kKnown});
   auto grown = write_and_load(folder.path() / "grown", edited, source);
@@ -94,6 +113,7 @@ TEST_CASE("grow adds to a layer of one expert", "[editing]") {
 TEST_CASE("grow does not depend on what a router does in training", "[editing]") {
   auto options = moe_decoder();
   options.router_jitter = 0.5;
+  options.router_selection_bias = true; // whose thresholds come from the router itself
   const TemporaryFolder folder;
   const auto source = save(folder.path() / "model", random_model(options));
   const auto reported = [&](uint64_t seed) {
