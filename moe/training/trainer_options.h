@@ -103,7 +103,7 @@ struct TrainerOptions {
         "only",
         options.only,
         "Parts that learn, named as for freeze; all others do not; repeatable. With "
-        "new-experts, balancing losses are off unless they are given.");
+        "new-experts, balancing losses and biases rest unless they are given.");
     visit(
         "lora_rank",
         options.lora_rank,
