@@ -69,7 +69,9 @@ struct TextRules {
 };
 
 /// Writes on from prompts, with one pass over the prompt and then one token at a time from the
-/// keys and values of the tokens before it.
+/// keys and values of the tokens before it. One that is made of a model follows it: it can be
+/// kept while the model trains, and each text is written with the weights of that time (see
+/// `InferenceSession`).
 ///
 /// Example:
 /// ```

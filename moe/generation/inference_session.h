@@ -21,11 +21,18 @@ namespace moe {
 /// std::span<const float> logits = session->prefill(/*sequence=*/0, prompt);  // [V]
 /// std::span<const float> next = session->decode(ids);                        // [sequences, V]
 /// ```
+///
+/// A session with float32 weights follows its model: a text that `begin` starts is computed
+/// with the weights of that time, so a session can be kept while the model trains. They must
+/// not change between `begin` and the last token of the text. Weights of another type are
+/// packed when the session is made, and stay what they were.
 class InferenceSession {
  public:
   virtual ~InferenceSession() = default;
 
   /// Forgets all sequences and makes room for others of up to `capacity` tokens each.
+  /// Throws `c10::Error` if packed float32 weights are to be those of a model that is no longer
+  /// float32 on the CPU.
   virtual void begin(int64_t num_sequences, int64_t capacity) = 0;
 
   /// Takes in tokens of one sequence, at least one. The logits [V] of the token after them,

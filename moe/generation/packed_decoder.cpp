@@ -30,6 +30,11 @@ PackedMatrix pack(const torch::Tensor& weight, WeightType type) {
                                      : pack_matrix(data.get(), rows, columns, type);
 }
 
+/// Weights that stay float32, of a model that is packed as `type`: shared only if all are.
+PackedMatrix pack_exactly(const torch::Tensor& weight, WeightType type) {
+  return pack(type == WeightType::float32 ? weight : weight.clone(), WeightType::float32);
+}
+
 std::vector<float> values(const torch::Tensor& tensor) {
   if (!tensor.defined()) {
     return {};
@@ -68,7 +73,7 @@ void pack_moe(
     WeightType type,
     PackedLayer& layer) {
   const auto get = [&](const char* name) { return tensors(prefix + name); };
-  layer.router = pack(get("router.weight"), WeightType::float32);
+  layer.router = pack_exactly(get("router.weight"), type);
   layer.router_bias = values(get("router.bias"));
   layer.selection_bias = values(get("router.selection_bias"));
   layer.experts = pack_experts(options, prefix, tensors, type);
@@ -76,7 +81,7 @@ void pack_moe(
     layer.shared_expert = pack_experts(options, prefix + "shared_expert.", tensors, type);
   }
   if (options.shared_expert_gate) {
-    layer.shared_expert_gate = pack(get("shared_expert_gate.weight"), WeightType::float32);
+    layer.shared_expert_gate = pack_exactly(get("shared_expert_gate.weight"), type);
   }
 }
 

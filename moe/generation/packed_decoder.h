@@ -76,8 +76,8 @@ using TensorLookup = std::function<torch::Tensor(const std::string&)>;
 TopKRouterOptions packed_router_options(const DecoderOptions& options);
 
 /// Packs the weights of a model that has no `packing_obstacle`, one tensor after the other:
-/// what a tensor is made for need not stay in memory. Float32 weights on the CPU are shared,
-/// otherwise copied.
+/// what a tensor is made for need not stay in memory. Packed as float32, matrices that are
+/// float32 on the CPU are shared; everything else is copied.
 PackedDecoder pack_decoder(
     const DecoderOptions& options, const TensorLookup& tensors, WeightType type);
 PackedDecoder pack_decoder(const DecoderLM& model, WeightType type);

@@ -38,6 +38,18 @@ void PackedSession::make_blocks() {
 
 void PackedSession::begin(int64_t num_sequences, int64_t capacity) {
   const torch::InferenceMode inference;
+  if (!model_.is_empty()) {
+    const auto& weight = model_->embedding->weight;
+    TORCH_CHECK(
+        weight.is_cpu() && weight.scalar_type() == torch::kFloat32,
+        "InferenceSession: the weights of the model are now ",
+        weight.scalar_type(),
+        " on ",
+        weight.device(),
+        ", no longer float32 on the CPU; make another session");
+    // Matrices are views of the model's memory, but vectors are copies.
+    packed_ = pack_decoder(model_, WeightType::float32);
+  }
   auto& mixer = model_.is_empty() ? blocks_.begin()->second->mixer()
                                   : model_->layers->at<DecoderBlockImpl>(0).mixer();
   const bool same = loop_.has_value() && capacity == capacity_ &&

@@ -16,7 +16,8 @@ namespace moe {
 /// an expert.
 class PackedSession : public InferenceSession {
  public:
-  /// `model` has no `packing_obstacle`. It is kept alive for float32 weights only.
+  /// `model` has no `packing_obstacle`. It is kept alive, and followed, for float32 weights
+  /// only.
   PackedSession(const DecoderLM& model, WeightType weights);
   /// `packed` is of another type than float32.
   explicit PackedSession(PackedDecoder packed);

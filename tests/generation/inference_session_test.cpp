@@ -332,3 +332,44 @@ TEST_CASE("packed session: the same bits for any number of threads", "[generatio
   CHECK(torch::equal(results[0], results[1]));
   CHECK(torch::equal(results[0], results[2]));
 }
+
+TEST_CASE("packed session: float32 weights are those of a model that trains", "[generation]") {
+  for (const auto& options : packed_forms()) {
+    CAPTURE(options.num_kv_heads, options.shared_expert_dim, options.router_score);
+    auto model = lively_model(options);
+    const auto live = make_inference_session(model);
+    const auto snapshot = make_inference_session(model, WeightType::bfloat16);
+    const auto ids = some_ids(31, options.vocab_size);
+    const auto logits_of = [&](InferenceSession& session, int64_t prompt) {
+      session.begin(1, 48);
+      session.prefill(0, {ids.data(), static_cast<size_t>(prompt)});
+      return copy_of(session.decode({&ids[prompt], 1}));
+    };
+    const auto old = logits_of(*snapshot, 5);
+    logits_of(*live, 5);
+    {
+      const torch::NoGradGuard no_grad;
+      for (auto& parameter : model->parameters()) {
+        parameter.add_(torch::randn_like(parameter) * 0.2);
+      }
+      for (auto& buffer : model->buffers()) {
+        buffer.add_(torch::randn_like(buffer) * 0.2);
+      }
+    }
+    const auto expected = module_logits(model, ids); // [S, V]
+    for (const int64_t prompt : {5, 30}) {           // by the token loop and by blocks
+      CAPTURE(prompt);
+      CHECK(relative_error(logits_of(*live, prompt), expected[prompt]) < 2e-5);
+    }
+    CHECK_THAT(logits_of(*snapshot, 5), SameBits(old));
+  }
+}
+
+TEST_CASE("packed session: a model of another type needs another session", "[generation]") {
+  auto model = lively_model(tiny_decoder());
+  const auto session = make_inference_session(model);
+  model->to(torch::kFloat64);
+  REQUIRE_THROWS_WITH(
+      session->begin(1, 48),
+      ContainsSubstring("Double") && ContainsSubstring("another session"));
+}
