@@ -29,7 +29,60 @@ std::string obstacle_of(const DecoderLM& model) {
              : "weights that are not float32 on the CPU";
 }
 
+void check_begun(size_t num_sequences) {
+  TORCH_CHECK(num_sequences > 0, "InferenceSession: no sequences yet; call begin() first");
+}
+
 } // namespace
+
+void InferenceSession::check_begin(int64_t num_sequences, int64_t capacity) {
+  TORCH_CHECK(
+      num_sequences >= 1 && capacity >= 1,
+      "InferenceSession: begin() with ",
+      num_sequences,
+      " sequences of ",
+      capacity,
+      " tokens; at least 1 of both");
+}
+
+void InferenceSession::check_ids(std::span<const int32_t> ids) const {
+  const int64_t vocab_size = options().vocab_size;
+  for (const int32_t id : ids) {
+    TORCH_CHECK(
+        id >= 0 && id < vocab_size,
+        "InferenceSession: id ",
+        id,
+        " is not in [0, vocab_size = ",
+        vocab_size,
+        ")");
+  }
+}
+
+void InferenceSession::check_prefill(
+    size_t num_sequences, int64_t sequence, std::span<const int32_t> ids) const {
+  check_begun(num_sequences);
+  TORCH_CHECK(
+      sequence >= 0 && sequence < static_cast<int64_t>(num_sequences),
+      "InferenceSession: sequence ",
+      sequence,
+      " is not in [0, ",
+      num_sequences,
+      "), the sequences of begin()");
+  TORCH_CHECK(!ids.empty(), "InferenceSession: prefill() with no id; at least 1");
+  check_ids(ids);
+}
+
+void InferenceSession::check_decode(size_t num_sequences, std::span<const int32_t> ids) const {
+  check_begun(num_sequences);
+  TORCH_CHECK(
+      ids.size() == num_sequences,
+      "InferenceSession: decode() with ",
+      ids.size(),
+      " ids for ",
+      num_sequences,
+      " sequences; 1 id of each");
+  check_ids(ids);
+}
 
 std::unique_ptr<InferenceSession> make_inference_session(
     const DecoderLM& model, WeightType weights) {

@@ -30,13 +30,15 @@ class InferenceSession {
  public:
   virtual ~InferenceSession() = default;
 
-  /// Forgets all sequences and makes room for others of up to `capacity` tokens each.
-  /// Throws `c10::Error` if packed float32 weights are to be those of a model that is no longer
-  /// float32 on the CPU.
+  /// Forgets all sequences and makes room for others of up to `capacity` tokens each, at least
+  /// one of both. Throws `c10::Error` if packed float32 weights are to be those of a model that
+  /// is no longer float32 on the CPU.
   virtual void begin(int64_t num_sequences, int64_t capacity) = 0;
 
   /// Takes in tokens of one sequence, at least one. The logits [V] of the token after them,
-  /// valid until the next call; they may be overwritten.
+  /// valid until the next call; they may be overwritten. Throws `c10::Error` before `begin`,
+  /// and for a sequence, a number of ids or an id that is not possible, before it takes in
+  /// anything.
   virtual std::span<float> prefill(int64_t sequence, std::span<const int32_t> ids) = 0;
 
   /// Takes in one token per sequence. Logits [sequences, V], as above.
@@ -51,6 +53,17 @@ class InferenceSession {
   virtual int64_t active_weight_bytes() const = 0;
 
   virtual const DecoderOptions& options() const = 0;
+
+ protected:
+  /// What `begin`, `prefill` and `decode` throw for arguments that are not possible.
+  /// `num_sequences` is 0 before `begin`.
+  static void check_begin(int64_t num_sequences, int64_t capacity);
+  void check_prefill(
+      size_t num_sequences, int64_t sequence, std::span<const int32_t> ids) const;
+  void check_decode(size_t num_sequences, std::span<const int32_t> ids) const;
+
+ private:
+  void check_ids(std::span<const int32_t> ids) const;
 };
 
 /// Packed weights and a token loop without tensors for a float32 model on the CPU whose form

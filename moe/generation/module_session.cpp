@@ -11,6 +11,7 @@ ModuleSession::ModuleSession(DecoderLM model, std::string reason)
 
 void ModuleSession::begin(int64_t num_sequences, int64_t capacity) {
   const torch::InferenceMode inference;
+  check_begin(num_sequences, capacity);
   sequences_.clear();
   for (int64_t i = 0; i < num_sequences; ++i) {
     sequences_.push_back(model_->make_state(/*batch_size=*/1, capacity));
@@ -19,6 +20,7 @@ void ModuleSession::begin(int64_t num_sequences, int64_t capacity) {
 }
 
 std::span<float> ModuleSession::prefill(int64_t sequence, std::span<const int32_t> ids) {
+  check_prefill(sequences_.size(), sequence, ids);
   const torch::InferenceMode inference;
   // A tensor of its own: a state may keep it.
   const auto input = torch::tensor(std::vector<int64_t>(ids.begin(), ids.end()))
@@ -36,6 +38,7 @@ std::span<float> ModuleSession::prefill(int64_t sequence, std::span<const int32_
 }
 
 std::span<float> ModuleSession::decode(std::span<const int32_t> ids) {
+  check_decode(sequences_.size(), ids);
   for (size_t i = 0; i < ids.size(); ++i) {
     prefill(static_cast<int64_t>(i), ids.subspan(i, 1));
   }

@@ -38,6 +38,7 @@ void PackedSession::make_blocks() {
 
 void PackedSession::begin(int64_t num_sequences, int64_t capacity) {
   const torch::InferenceMode inference;
+  check_begin(num_sequences, capacity);
   if (!model_.is_empty()) {
     const auto& weight = model_->embedding->weight;
     TORCH_CHECK(
@@ -96,7 +97,8 @@ NextToken PackedSession::next_token(Sequence& sequence, int32_t id) {
 }
 
 std::span<float> PackedSession::prefill(int64_t index, std::span<const int32_t> ids) {
-  auto& sequence = sequences_.at(static_cast<size_t>(index));
+  check_prefill(sequences_.size(), index, ids);
+  auto& sequence = sequences_[static_cast<size_t>(index)];
   const auto vocab = static_cast<size_t>(packed_.options.vocab_size);
   float* const logits = logits_.data() + static_cast<size_t>(index) * vocab;
   if (ids.size() > kShortPrompt) {
@@ -136,13 +138,7 @@ void PackedSession::prefill_by_blocks(
 }
 
 std::span<float> PackedSession::decode(std::span<const int32_t> ids) {
-  TORCH_CHECK(
-      ids.size() == sequences_.size(),
-      "InferenceSession: ",
-      ids.size(),
-      " tokens for ",
-      sequences_.size(),
-      " sequences");
+  check_decode(sequences_.size(), ids);
   std::vector<NextToken> tokens;
   for (size_t i = 0; i < ids.size(); ++i) {
     tokens.push_back(next_token(sequences_[i], ids[i]));

@@ -1,5 +1,7 @@
 #include "moe/generation/inference_session.h"
 
+#include <limits>
+
 #include "moe/checkpoint/state_dict.h"
 #include "moe/generation/packed_decoder.h"
 #include "tests/support/temporary_folder.h"
@@ -372,4 +374,52 @@ TEST_CASE("packed session: a model of another type needs another session", "[gen
   REQUIRE_THROWS_WITH(
       session->begin(1, 48),
       ContainsSubstring("Double") && ContainsSubstring("another session"));
+}
+
+TEST_CASE("inference session: impossible arguments are named", "[generation]") {
+  auto options = tiny_decoder();
+  auto weights = WeightType::float32;
+  SECTION("packed float32") {}
+  SECTION("packed int8") {
+    weights = WeightType::int8;
+  }
+  SECTION("modules") {
+    options.norm_placement = "after";
+  }
+  const auto session = make_inference_session(lively_model(options), weights);
+  const auto prefill = [&](int64_t sequence, std::vector<int32_t> ids) {
+    session->prefill(sequence, ids);
+  };
+  const auto decode = [&](std::vector<int32_t> ids) { session->decode(ids); };
+  CHECK_THROWS_WITH(prefill(0, {1}), ContainsSubstring("call begin() first"));
+  CHECK_THROWS_WITH(decode({1}), ContainsSubstring("call begin() first"));
+  CHECK_THROWS_WITH(decode({}), ContainsSubstring("call begin() first"));
+  CHECK_THROWS_WITH(session->begin(0, 48), ContainsSubstring("0 sequences of 48"));
+  CHECK_THROWS_WITH(session->begin(-1, 48), ContainsSubstring("-1 sequences of 48"));
+  CHECK_THROWS_WITH(session->begin(1, -5), ContainsSubstring("1 sequences of -5"));
+
+  session->begin(2, 48);
+  prefill(0, {1, 2, 3});
+  prefill(1, {4});
+  CHECK_THROWS_WITH(prefill(2, {1}), ContainsSubstring("sequence 2 is not in [0, 2)"));
+  CHECK_THROWS_WITH(prefill(-1, {1}), ContainsSubstring("sequence -1"));
+  CHECK_THROWS_WITH(prefill(0, {}), ContainsSubstring("at least 1"));
+  CHECK_THROWS_WITH(decode({1}), ContainsSubstring("1 ids for 2 sequences"));
+  CHECK_THROWS_WITH(decode({1, 2, 3}), ContainsSubstring("3 ids for 2 sequences"));
+  for (const int32_t id : {23, -1, 100000000, std::numeric_limits<int32_t>::min()}) {
+    const auto named =
+        ContainsSubstring("id " + std::to_string(id) + " is not in [0, vocab_size = 23)");
+    CHECK_THROWS_WITH(prefill(0, {1, id}), named);
+    std::vector<int32_t> long_prompt(20, 1);
+    long_prompt.back() = id;
+    CHECK_THROWS_WITH(prefill(0, long_prompt), named);
+    CHECK_THROWS_WITH(decode({1, id}), named);
+  }
+
+  // Nothing of all that was taken in.
+  const auto logits = copy_of(session->decode(std::vector<int32_t>{5, 6}));
+  session->begin(2, 48);
+  prefill(0, {1, 2, 3});
+  prefill(1, {4});
+  CHECK_THAT(copy_of(session->decode(std::vector<int32_t>{5, 6})), SameBits(logits));
 }
