@@ -16,6 +16,16 @@ void penalize(std::span<float> logits, std::span<const int32_t> history, double 
   std::vector<int32_t> seen(history.begin(), history.end());
   std::sort(seen.begin(), seen.end());
   seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+  const auto vocab_size = static_cast<int64_t>(logits.size());
+  for (const int32_t id : seen) {
+    check(
+        id >= 0 && id < vocab_size,
+        "sampler: token ",
+        id,
+        " in the history is not one of the ",
+        vocab_size,
+        " logits");
+  }
   for (const int32_t id : seen) {
     const double logit = logits[id];
     logits[id] = static_cast<float>(logit > 0.0 ? logit / penalty : logit * penalty);

@@ -24,7 +24,8 @@ class Sampler {
   /// Throws `Error` if the options are impossible.
   explicit Sampler(const SamplerOptions& options);
 
-  /// `logits` [V], changed in place. Throws `Error` when one of them is not a number.
+  /// `logits` [V], changed in place. Throws `Error` when one of them is not a number, or when a
+  /// penalty is to be taken of a token in `history` that they do not have.
   int32_t sample(std::span<float> logits, std::span<const int32_t> history);
 
  private:

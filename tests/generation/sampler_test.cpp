@@ -133,6 +133,21 @@ TEST_CASE("Sampler: logits that are no numbers are an error", "[generation]") {
   REQUIRE_THROWS_WITH(sampler.sample(infinite, {}), ContainsSubstring("inf"));
 }
 
+TEST_CASE("Sampler: a history of tokens without a logit is an error", "[generation]") {
+  auto options = plain();
+  options.repetition_penalty = 2.0;
+  Sampler sampler(options);
+  const std::vector<float> before{1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f};
+  auto memory = before;
+  const auto logits = std::span(memory).subspan(1, 4);
+  REQUIRE_THROWS_WITH(
+      sampler.sample(logits, std::vector<int32_t>{0, 4}),
+      ContainsSubstring("token 4") && ContainsSubstring("4 logits"));
+  REQUIRE_THROWS_WITH(
+      sampler.sample(logits, std::vector<int32_t>{-1, 0}), ContainsSubstring("token -1"));
+  CHECK(memory == before);
+}
+
 TEST_CASE("StopText: ends before the text, however it is cut into pieces", "[generation]") {
   const std::string text = "one two END three";
   for (size_t size = 1; size <= text.size(); ++size) {
