@@ -5,6 +5,7 @@
 
 #include "moe/decoder/next_token_loss.h"
 #include "moe/error.h"
+#include "moe/evaluation/eval_mode_guard.h"
 #include "moe/evaluation/expert_comparison.h"
 #include "moe/evaluation/routing_counter.h"
 
@@ -139,8 +140,7 @@ void compare_experts(
 
 Evaluation evaluate(DecoderLM model, const std::vector<EvaluationDomain>& domains) {
   const torch::NoGradGuard no_grad;
-  const bool was_training = model->is_training();
-  model->eval();
+  const EvalModeGuard eval_mode(*model);
   const auto device = model->embedding->weight.device();
   const auto layers = moe_layers(model->options);
   RoutingCounter counter;
@@ -168,7 +168,6 @@ Evaluation evaluate(DecoderLM model, const std::vector<EvaluationDomain>& domain
   evaluation.routing = counter.statistics(layers);
   evaluation.experts = sample.experts();
   compare_experts(model, domains, evaluation.routing);
-  model->train(was_training);
   return evaluation;
 }
 

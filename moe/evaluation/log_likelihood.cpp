@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "moe/error.h"
+#include "moe/evaluation/eval_mode_guard.h"
 
 namespace moe {
 namespace {
@@ -85,7 +86,7 @@ std::vector<double> log_likelihoods(
     DecoderLM model, const std::vector<LikelihoodRequest>& requests, int64_t batch_size) {
   check(batch_size >= 1, "batch_size: ", batch_size, " is not at least 1");
   const torch::NoGradGuard no_grad;
-  model->eval();
+  const EvalModeGuard eval_mode(*model);
   std::vector<Row> rows;
   for (const auto& request : requests) {
     rows.push_back(row_of_request(request, model->options));

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "moe/error.h"
+#include "moe/evaluation/eval_mode_guard.h"
 
 namespace moe {
 namespace {
@@ -101,8 +102,7 @@ RoutingRecord record_routing(
       " tokens are more than the model's context of ",
       model->options.context_length);
   const torch::NoGradGuard no_grad;
-  const bool was_training = model->is_training();
-  model->eval();
+  const EvalModeGuard eval_mode(*model);
   auto record = read_pieces(domains, options);
   for (const int64_t layer : layers) {
     record.layers.push_back({.layer = layer});
@@ -118,7 +118,6 @@ RoutingRecord record_routing(
       record_layer(record, batch, ids.size(1), output.routing[i], record.layers[i]);
     }
   }
-  model->train(was_training);
   return record;
 }
 

@@ -1,6 +1,7 @@
 #include "moe/evaluation/trace.h"
 
 #include "moe/error.h"
+#include "moe/evaluation/eval_mode_guard.h"
 
 namespace moe {
 namespace {
@@ -30,7 +31,7 @@ void check_ids(const torch::Tensor& ids, const DecoderOptions& options) {
 StateDict trace_model(DecoderLM model, const torch::Tensor& ids) {
   check_ids(ids, model->options);
   const torch::NoGradGuard no_grad;
-  model->eval();
+  const EvalModeGuard eval_mode(*model);
   const auto output = model->trace(ids.to(model->embedding->weight.device()));
   const auto on_host = [](const torch::Tensor& tensor) {
     return tensor.to(torch::kCPU, torch::kFloat32).contiguous();

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
+#include "moe/evaluation/eval_mode_guard.h"
+
 namespace moe {
 
 ModuleSession::ModuleSession(DecoderLM model, std::string reason)
-    : model_(std::move(model)), reason_(std::move(reason)) {
-  model_->eval();
-}
+    : model_(std::move(model)), reason_(std::move(reason)) {}
 
 void ModuleSession::begin(int64_t num_sequences, int64_t capacity) {
   const torch::InferenceMode inference;
@@ -22,6 +22,7 @@ void ModuleSession::begin(int64_t num_sequences, int64_t capacity) {
 std::span<float> ModuleSession::prefill(int64_t sequence, std::span<const int32_t> ids) {
   check_prefill(sequences_.size(), sequence, ids);
   const torch::InferenceMode inference;
+  const EvalModeGuard eval_mode(*model_);
   // A tensor of its own: a state may keep it.
   const auto input = torch::tensor(std::vector<int64_t>(ids.begin(), ids.end()))
                          .unsqueeze(0)

@@ -7,7 +7,9 @@
 
 namespace moe {
 
-/// Computes tokens with the modules, whatever their form, type and device.
+/// Computes tokens with the modules, whatever their form, type and device. The model computes
+/// as in eval mode and keeps the mode that it has; only one in eval mode can be shared by
+/// threads.
 class ModuleSession : public InferenceSession {
  public:
   /// `reason` says why the modules are taken, for the description.

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "moe/evaluation/eval_mode_guard.h"
 #include "moe/libtorch.h"
 
 namespace moe {
@@ -250,8 +251,7 @@ Revival revive_experts(
   TORCH_CHECK(
       can_revive(block->router->options),
       "revive_experts: the router's choice does not follow from rows of its weight");
-  const bool was_training = block->is_training();
-  block->eval();
+  const EvalModeGuard eval_mode(*block);
   const int64_t fitted = inputs.size(0) * 3 / 4;
   const auto seen = inputs.slice(/*dim=*/0, 0, fitted);
   const auto unseen = inputs.slice(/*dim=*/0, fitted);
@@ -272,7 +272,6 @@ Revival revive_experts(
     revival.experts.push_back(expert);
     revival.donors.push_back(donor);
   }
-  block->train(was_training);
   return revival;
 }
 

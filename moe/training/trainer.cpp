@@ -8,6 +8,7 @@
 #include "moe/decoder/device.h"
 #include "moe/decoder/next_token_loss.h"
 #include "moe/error.h"
+#include "moe/evaluation/eval_mode_guard.h"
 #include "moe/evaluation/routing_counter.h"
 #include "moe/training/autocast_guard.h"
 #include "moe/training/compute_dtype.h"
@@ -115,7 +116,6 @@ Trainer::Trainer(
           parameter_groups(names_of(learning_parameters(model_, lora_)), options)) {
   validate(options_);
   data_.check_sequence_length(options_.sequence_length);
-  model_->train();
   model_->recompute = options_.recompute;
 }
 
@@ -201,6 +201,7 @@ bool Trainer::is_finite_or_fail(const char* what, double value) const {
 
 StepMetrics Trainer::step() {
   const auto begin = std::chrono::steady_clock::now();
+  model_->train();
   std::vector<Batch> batches;
   for (int64_t i = 0; i < options_.accumulation_steps; ++i) {
     const int64_t index = steps_done_ * options_.accumulation_steps + i;
@@ -256,6 +257,7 @@ StepMetrics Trainer::step() {
 // [T, D] of the batches before, at least one row per element to fit.
 torch::Tensor Trainer::recent_expert_inputs(int64_t layer) {
   const torch::NoGradGuard no_grad;
+  const EvalModeGuard eval_mode(*model_);
   const auto layers = moe_layers(model_->options);
   const auto index = std::find(layers.begin(), layers.end(), layer) - layers.begin();
   const int64_t wanted = std::max<int64_t>(kRevivalInputs, 8 * model_->options.model_dim);
@@ -273,9 +275,7 @@ torch::Tensor Trainer::recent_expert_inputs(int64_t layer) {
 }
 
 Revival Trainer::revive(int64_t layer, const std::vector<int64_t>& dead) {
-  model_->eval();
   const auto inputs = recent_expert_inputs(layer);
-  model_->train();
   // Large odd factors keep the seeds of layers, steps and runs apart.
   const auto seed = static_cast<uint64_t>(options_.seed) * 0x9E3779B97F4A7C15 +
                     static_cast<uint64_t>(steps_done_) * 0xBF58476D1CE4E5B9 +

@@ -3,6 +3,8 @@
 #include <cmath>
 
 #include "moe/decoder/next_token_loss.h"
+#include "moe/evaluation/log_likelihood.h"
+#include "moe/evaluation/trace.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tensor_matchers.h"
 #include "tests/support/tiny_data.h"
@@ -105,6 +107,18 @@ TEST_CASE("evaluate: leaves the model as it was", "[evaluation]") {
   const auto tokens = token_file(folder.path() / "t", repeating_ids(30, 5), 23);
   evaluate(model, {domain("t", tokens, 2, 8)});
   CHECK(model->is_training());
+  const auto strange = token_file(folder.path() / "s", repeating_ids(30, 25), 26);
+  CHECK_THROWS(evaluate(model, {domain("s", strange, 2, 8)})); // more tokens than the model has
+  CHECK(model->is_training());
   CHECK_FALSE(model->embedding->weight.grad().defined());
   CHECK_THAT(model->embedding->weight, SameBits(before));
+}
+
+TEST_CASE(
+    "trace_model, log_likelihoods: a model that trains goes on training", "[evaluation]") {
+  DecoderLM model(tiny_decoder());
+  trace_model(model, torch::tensor({{1, 2, 3}}));
+  CHECK(model->is_training());
+  log_likelihoods(model, {{{1, 2}, {3}}}, /*batch_size=*/1);
+  CHECK(model->is_training());
 }

@@ -423,3 +423,25 @@ TEST_CASE("inference session: impossible arguments are named", "[generation]") {
   prefill(1, {4});
   CHECK_THAT(copy_of(session->decode(std::vector<int32_t>{5, 6})), SameBits(logits));
 }
+
+TEST_CASE("module session: the model keeps its mode", "[generation]") {
+  auto options = tiny_decoder();
+  options.norm_placement = "after";
+  options.router_jitter = 0.3; // in training only
+  auto model = lively_model(options);
+  const auto ids = some_ids(20, options.vocab_size);
+  const auto expected = module_logits(model, ids)[-1];
+  model->train();
+  const auto session = make_inference_session(model);
+  session->begin(1, 48);
+  CHECK(relative_error(copy_of(session->prefill(0, ids)), expected) < 1e-5);
+  CHECK(model->is_training());
+  CHECK(model->layers->at<DecoderBlockImpl>(1).moe->router->is_training());
+  session->begin(1, 3);
+  CHECK_THROWS(session->prefill(0, ids)); // no room
+  CHECK(model->is_training());
+  model->eval();
+  session->begin(1, 48);
+  session->prefill(0, ids);
+  CHECK_FALSE(model->is_training());
+}

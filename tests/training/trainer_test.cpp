@@ -295,3 +295,14 @@ TEST_CASE("Trainer: only new experts learn, and their rows of the router", "[tra
     }
   }
 }
+
+TEST_CASE("Trainer: a step is in training mode, whatever the model's", "[training]") {
+  const TrainingSetup setup;
+  auto decoder = learning_decoder();
+  decoder.router_jitter = 0.3; // in training only
+  auto expected = setup.trainer(decoder, quick_options());
+  auto trainer = setup.trainer(decoder, quick_options());
+  trainer.model()->eval();
+  CHECK(trainer.step().loss == expected.step().loss);
+  CHECK(trainer.model()->is_training());
+}
