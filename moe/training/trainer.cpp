@@ -202,6 +202,9 @@ bool Trainer::is_finite_or_fail(const char* what, double value) const {
 StepMetrics Trainer::step() {
   const auto begin = std::chrono::steady_clock::now();
   model_->train();
+  // A step that threw, or somebody else, may have left gradients.
+  model_->zero_grad();
+  optimizer_.clear_gradients();
   std::vector<Batch> batches;
   for (int64_t i = 0; i < options_.accumulation_steps; ++i) {
     const int64_t index = steps_done_ * options_.accumulation_steps + i;

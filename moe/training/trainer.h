@@ -41,13 +41,14 @@ class Trainer {
       const TrainerOptions& options,
       const NewExperts& new_experts = {});
 
-  /// Does the next step:
+  /// Does the next step, in training mode and from gradients of its own: those that the
+  /// parameters have already are dropped.
   ///
   /// 1. forward and backward over `accumulation_steps` batches; the loss is the mean
   /// cross-entropy
   ///    plus the routing losses that have a weight;
   /// 2. gradient norm; a loss or norm that is not finite throws `Error`, or skips the update if
-  ///    `on_nonfinite` is `skip`;
+  ///    `on_nonfinite` is `skip`. A step that threw can be done again after a repair;
   /// 3. clipping and the AdamW update at the learning rate of this step, and that of the
   ///    routers' selection biases, if there are any.
   StepMetrics step();

@@ -296,6 +296,45 @@ TEST_CASE("Trainer: only new experts learn, and their rows of the router", "[tra
   }
 }
 
+TEST_CASE("Trainer: a step has gradients of its own only", "[training]") {
+  const TrainingSetup setup;
+  auto options = quick_options();
+  options.lora_rank = GENERATE(0, 2);
+  CAPTURE(options.lora_rank);
+  auto expected = setup.trainer(learning_decoder(), options);
+  auto trainer = setup.trainer(learning_decoder(), options);
+  const auto check_step = [&] {
+    const auto a = expected.step();
+    const auto b = trainer.step();
+    CHECK(b.loss == a.loss);
+    CHECK(b.grad_norm == a.grad_norm);
+  };
+  // Left there by somebody else.
+  for (auto& parameter : trainer.model()->parameters()) {
+    parameter.mutable_grad() = torch::ones_like(parameter);
+  }
+  check_step();
+  // Left there by a step that threw; then repaired.
+  {
+    const torch::NoGradGuard no_grad;
+    auto& weight = trainer.model()->final_norm->weight;
+    const auto good = weight.clone();
+    weight.fill_(std::numeric_limits<float>::quiet_NaN());
+    REQUIRE_THROWS_WITH(
+        [&] {
+          const torch::AutoGradMode grad(true);
+          trainer.step();
+        }(),
+        ContainsSubstring("loss is nan"));
+    weight.copy_(good);
+  }
+  check_step();
+  const auto weights = expected.model()->named_parameters();
+  for (const auto& item : trainer.model()->named_parameters()) {
+    CHECK_THAT(item.value(), SameBits(weights[item.key()]));
+  }
+}
+
 TEST_CASE("Trainer: a step is in training mode, whatever the model's", "[training]") {
   const TrainingSetup setup;
   auto decoder = learning_decoder();
