@@ -73,7 +73,8 @@ class Trainer {
   Revival revive(int64_t layer, const std::vector<int64_t>& dead);
 
   /// Step number, tokens, moments and, of adapters, their matrices and the weights that they
-  /// change; the other fields are the caller's.
+  /// change; the other fields are the caller's. The tensors are the trainer's own, to be saved
+  /// or cloned before the next step: it changes them.
   TrainingState state() const;
 
   /// Goes on where `state` was taken. Throws `Error` when it is of another model.
