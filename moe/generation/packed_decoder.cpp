@@ -300,6 +300,7 @@ void round_weights(DecoderLM& model, WeightType type) {
     });
     if (packed) {
       unpack(pack(item.value(), type), item.value());
+      item.value().unsafeGetTensorImpl()->bump_version(); // for autograd
     }
   }
 }

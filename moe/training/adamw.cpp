@@ -64,6 +64,8 @@ void step_by_kernel(
         end - begin,
         constants);
   });
+  // Operations count what they change by themselves; autograd compares the counts.
+  slot.parameter.unsafeGetTensorImpl()->bump_version();
 }
 
 void step_by_operations(

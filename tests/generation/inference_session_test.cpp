@@ -445,3 +445,11 @@ TEST_CASE("module session: the model keeps its mode", "[generation]") {
   session->prefill(0, ids);
   CHECK_FALSE(model->is_training());
 }
+
+TEST_CASE("round_weights: autograd sees the change", "[generation]") {
+  auto model = lively_model(tiny_decoder());
+  const auto& weight = model->layers->at<DecoderBlockImpl>(0).attention->qkv_proj->weight;
+  const auto loss = weight.square().sum();
+  round_weights(model, WeightType::bfloat16);
+  CHECK_THROWS_WITH(loss.backward(), ContainsSubstring("modified by an inplace operation"));
+}

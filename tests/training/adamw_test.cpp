@@ -171,3 +171,13 @@ TEST_CASE("AdamW: rows that are not there are refused", "[training]") {
   CHECK_THROWS_WITH(make({{"weight", {{2, 4}, {3, 5}}}}), ContainsSubstring("after row 3"));
   CHECK_THROWS_WITH(make({{"other", {}}}), ContainsSubstring("not there"));
 }
+
+TEST_CASE("AdamW: a graph is not differentiated with weights that have changed", "[training]") {
+  torch::manual_seed(6);
+  const auto weight = parameter({6, 3});
+  AdamW optimizer({{"weight", weight}}, {}, {{"weight", {{1, 2}, {4, 6}}}});
+  const auto loss = weight.square().sum();
+  loss.backward({}, /*retain_graph=*/true);
+  optimizer.step(1e-2);
+  CHECK_THROWS_WITH(loss.backward(), ContainsSubstring("modified by an inplace operation"));
+}
