@@ -193,6 +193,24 @@ void copy_expert(
   }
 }
 
+void check_dead(const std::vector<int64_t>& dead, int64_t num_experts) {
+  for (size_t i = 0; i < dead.size(); ++i) {
+    TORCH_CHECK(
+        dead[i] >= 0 && dead[i] < num_experts,
+        "revive_experts: expert ",
+        dead[i],
+        " is not in [0, num_experts = ",
+        num_experts,
+        ")");
+    TORCH_CHECK(
+        std::find(dead.begin(), dead.begin() + static_cast<int64_t>(i), dead[i]) ==
+            dead.begin() + static_cast<int64_t>(i),
+        "revive_experts: expert ",
+        dead[i],
+        " is there twice");
+  }
+}
+
 void split_moments(
     SparseMoEBlock& block, AdamW& optimizer, int64_t layer, int64_t donor, int64_t copy) {
   const auto prefix = "layers." + std::to_string(layer) + ".moe.";
@@ -251,6 +269,7 @@ Revival revive_experts(
   TORCH_CHECK(
       can_revive(block->router->options),
       "revive_experts: the router's choice does not follow from rows of its weight");
+  check_dead(dead, block->router->options.num_experts());
   const EvalModeGuard eval_mode(*block);
   const int64_t fitted = inputs.size(0) * 3 / 4;
   const auto seen = inputs.slice(/*dim=*/0, 0, fitted);

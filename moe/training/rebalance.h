@@ -48,7 +48,8 @@ std::vector<int64_t> experts_to_revive(
 ///   large; both get half of the donor's first moment and a quarter of its second, which leaves
 ///   the size of their steps as it was.
 ///
-/// Deterministic. Throws `c10::Error` for a router with which it is not possible.
+/// Deterministic. Throws `c10::Error` for a router with which it is not possible, and for an
+/// expert that the block does not have or that is named twice.
 Revival revive_experts(
     SparseMoEBlock block,
     AdamW& optimizer,

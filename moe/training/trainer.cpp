@@ -278,6 +278,14 @@ torch::Tensor Trainer::recent_expert_inputs(int64_t layer) {
 }
 
 Revival Trainer::revive(int64_t layer, const std::vector<int64_t>& dead) {
+  const auto layers = moe_layers(model_->options);
+  check(
+      std::find(layers.begin(), layers.end(), layer) != layers.end(),
+      "revive: layer ",
+      layer,
+      " is none of the layers with experts: ",
+      torch::IntArrayRef(layers));
+  check(steps_done_ > 0, "revive: experts are revived by the batches of steps; none is done");
   const auto inputs = recent_expert_inputs(layer);
   // Large odd factors keep the seeds of layers, steps and runs apart.
   const auto seed = static_cast<uint64_t>(options_.seed) * 0x9E3779B97F4A7C15 +

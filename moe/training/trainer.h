@@ -69,7 +69,8 @@ class Trainer {
   }
 
   /// Gives `dead` experts of a layer parts of the busiest ones (`revive_experts`), by what the
-  /// experts took in the last steps' batches. A function of seed and step.
+  /// experts took in the last steps' batches. A function of seed and step. Throws `Error` for a
+  /// layer without experts or before the first step, `c10::Error` as `revive_experts` does.
   Revival revive(int64_t layer, const std::vector<int64_t>& dead);
 
   /// Step number, tokens, moments and, of adapters, their matrices and the weights that they

@@ -345,3 +345,22 @@ TEST_CASE("Trainer: a step is in training mode, whatever the model's", "[trainin
   CHECK(trainer.step().loss == expected.step().loss);
   CHECK(trainer.model()->is_training());
 }
+
+TEST_CASE("Trainer: impossible revivals are named and change no mode", "[training]") {
+  const TrainingSetup setup;
+  auto trainer = setup.trainer(tiny_decoder(), quick_options()); // layer 0 is dense
+  CHECK_THROWS_WITH(trainer.revive(1, {1}), ContainsSubstring("none is done"));
+  CHECK(trainer.model()->is_training());
+  trainer.step();
+  for (const int64_t layer : {-1, 0, 9}) {
+    CHECK_THROWS_WITH(
+        trainer.revive(layer, {1}),
+        ContainsSubstring("layer " + std::to_string(layer)) && ContainsSubstring("[1]"));
+  }
+  CHECK_THROWS_WITH(trainer.revive(1, {9}), ContainsSubstring("expert 9 is not in [0,"));
+  CHECK_THROWS_WITH(trainer.revive(1, {-1}), ContainsSubstring("expert -1 is not in [0,"));
+  CHECK_THROWS_WITH(trainer.revive(1, {1, 1}), ContainsSubstring("expert 1 is there twice"));
+  CHECK_THROWS(trainer.revive(1, {0, 1, 2, 3})); // none is left to share
+  CHECK(trainer.model()->is_training());
+  CHECK(trainer.model()->layers->at<DecoderBlockImpl>(1).moe->is_training());
+}
