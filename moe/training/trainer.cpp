@@ -74,6 +74,18 @@ std::vector<std::string> names_of(
   return names;
 }
 
+void check_vocabulary(const TokenDataset& data, int64_t vocab_size) {
+  for (const auto& domain : data.domains()) {
+    check(
+        domain.tokens.vocab_size() <= vocab_size,
+        domain.tokens.path(),
+        ": its vocabulary has ",
+        domain.tokens.vocab_size(),
+        " tokens, that of the model only ",
+        vocab_size);
+  }
+}
+
 double tokens_that_count(const std::vector<Batch>& batches) {
   double count = 0.0;
   for (const auto& batch : batches) {
@@ -116,6 +128,7 @@ Trainer::Trainer(
           parameter_groups(names_of(learning_parameters(model_, lora_)), options)) {
   validate(options_);
   data_.check_sequence_length(options_.sequence_length);
+  check_vocabulary(data_, model_->options.vocab_size);
   model_->recompute = options_.recompute;
 }
 

@@ -33,7 +33,8 @@ uint64_t noise_seed(int64_t seed, int64_t steps_done);
 class Trainer {
  public:
   /// Moves `model` to the device of the options. Throws `Error` for impossible options, a
-  /// device that is not there, or data too short for one sequence.
+  /// device that is not there, or data too short for one sequence or of a larger vocabulary
+  /// than the model's.
   /// `new_experts` are those that the options mean by `new-experts`.
   Trainer(
       DecoderLM model,

@@ -202,6 +202,16 @@ TEST_CASE("Trainer: impossible requests are named", "[training]") {
     options.sequence_length = 5000;
     REQUIRE_THROWS_WITH(setup.trainer(learning_decoder(), options), ContainsSubstring("text"));
   }
+  SECTION("more tokens than the model has") {
+    auto decoder = learning_decoder();
+    decoder.vocab_size = 22;
+    REQUIRE_THROWS_WITH(
+        setup.trainer(decoder, options),
+        ContainsSubstring("text.tokens") && ContainsSubstring("23 tokens") &&
+            ContainsSubstring("only 22"));
+    decoder.vocab_size = 24; // rounded up
+    CHECK_NOTHROW(setup.trainer(decoder, options));
+  }
 }
 
 TEST_CASE("Trainer: one step changes exactly what may learn", "[training]") {
