@@ -7,6 +7,7 @@
 
 #include "moe/error.h"
 #include "moe/libtorch.h"
+#include "moe/option_checks_internal.h"
 #include "moe/training/adamw_kernel.h"
 
 namespace moe {
@@ -133,6 +134,25 @@ void step_rows(
   }
 }
 
+void check_options(const AdamWOptions& options) {
+  const auto is_share = [](double value) { return value >= 0.0 && value < 1.0; };
+  check_option(is_share(options.beta1), "beta1", options.beta1, "0 to below 1");
+  check_option(is_share(options.beta2), "beta2", options.beta2, "0 to below 1");
+  check_number_not_negative("epsilon", options.epsilon);
+  check_number_not_negative("weight_decay", options.weight_decay);
+}
+
+void check_dense(const AdamW::Slot& slot) {
+  const auto& gradient = slot.parameter.grad();
+  TORCH_CHECK(
+      !gradient.defined() || gradient.layout() == torch::kStrided,
+      "optimizer: the gradient of ",
+      slot.name,
+      " is ",
+      gradient.layout(),
+      "; only dense ones are possible");
+}
+
 } // namespace
 
 AdamW::AdamW(
@@ -141,6 +161,7 @@ AdamW::AdamW(
     const TrainableRows& trainable,
     const ParameterGroups& groups)
     : options_(options) {
+  check_options(options);
   size_t found = 0;
   size_t found_groups = 0;
   for (const auto& [name, parameter] : parameters) {
@@ -171,6 +192,7 @@ AdamW::AdamW(
 double AdamW::gradient_norm() const {
   double sum = 0.0;
   for (const auto& slot : slots_) {
+    check_dense(slot);
     if (!slot.parameter.grad().defined()) {
       continue;
     }
@@ -183,6 +205,9 @@ double AdamW::gradient_norm() const {
 
 void AdamW::step(double lr, double gradient_scale) {
   const torch::NoGradGuard no_grad;
+  for (const auto& slot : slots_) {
+    check_dense(slot);
+  }
   ++steps;
   const auto count = static_cast<double>(steps);
   AdamWStep constants;

@@ -43,8 +43,8 @@ class AdamW {
     std::vector<RowRange> rows; ///< that learn
   };
 
-  /// Throws `Error` for rows that a parameter does not have, or for rows or a group of one
-  /// that there is not.
+  /// Throws `Error` for impossible options, for rows that a parameter does not have, or for
+  /// rows or a group of one that there is not.
   AdamW(
       const std::vector<std::pair<std::string, torch::Tensor>>& parameters,
       const AdamWOptions& options,
@@ -52,11 +52,12 @@ class AdamW {
       const ParameterGroups& groups = {});
 
   /// Euclidean norm of all gradients together; parameters without one count 0. The same bits
-  /// for any number of threads on the CPU.
+  /// for any number of threads on the CPU. Throws `c10::Error` for a gradient that is not
+  /// dense.
   double gradient_norm() const;
 
   /// Moves every parameter that has a gradient; gradients are multiplied by `gradient_scale`
-  /// first.
+  /// first. Throws `c10::Error` for a gradient that is not dense.
   void step(double lr, double gradient_scale = 1.0);
 
   void clear_gradients();

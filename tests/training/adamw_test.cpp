@@ -181,3 +181,19 @@ TEST_CASE("AdamW: a graph is not differentiated with weights that have changed",
   optimizer.step(1e-2);
   CHECK_THROWS_WITH(loss.backward(), ContainsSubstring("modified by an inplace operation"));
 }
+
+TEST_CASE("AdamW: impossible options and sparse gradients are refused", "[training]") {
+  const auto weight = parameter({6, 3});
+  const auto make = [&](const AdamWOptions& options) { AdamW({{"weight", weight}}, options); };
+  CHECK_THROWS_WITH(make({.beta1 = 2.0}), ContainsSubstring("beta1: 2 is not possible"));
+  CHECK_THROWS_WITH(make({.beta2 = 1.0}), ContainsSubstring("beta2: 1 is not possible"));
+  CHECK_THROWS_WITH(make({.beta1 = std::nan("")}), ContainsSubstring("beta1: nan"));
+  CHECK_THROWS_WITH(make({.epsilon = -1.0}), ContainsSubstring("epsilon: -1"));
+  CHECK_THROWS_WITH(make({.weight_decay = -0.1}), ContainsSubstring("weight_decay: -0.1"));
+  AdamW optimizer({{"weight", weight}}, {});
+  weight.mutable_grad() = torch::ones({6, 3}).to_sparse();
+  const auto named = ContainsSubstring("gradient of weight is Sparse");
+  CHECK_THROWS_WITH(optimizer.gradient_norm(), named);
+  CHECK_THROWS_WITH(optimizer.step(1e-2), named);
+  CHECK(optimizer.steps == 0);
+}
