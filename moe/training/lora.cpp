@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "moe/error.h"
+#include "moe/option_checks_internal.h"
 #include "moe/training/trainable_rows.h"
 
 namespace moe {
@@ -38,6 +39,8 @@ void add_gradient(const torch::Tensor& parameter, const torch::Tensor& gradient)
 LoraAdapters::LoraAdapters(
     const DecoderLM& model, int64_t rank, double alpha, const std::vector<std::string>& parts)
     : rank_(rank), scale_(alpha / static_cast<double>(rank)) {
+  check_at_least(1, "rank", rank);
+  check_option(std::isfinite(alpha), "alpha", alpha, "a finite number");
   std::vector<bool> found(parts.size());
   for (auto& entry : model->named_parameters()) {
     bool is_adapted = false;

@@ -41,7 +41,8 @@ struct LoraAdapter {
 class LoraAdapters {
  public:
   /// A is drawn from LibTorch's default generator. All other parameters of the model stop
-  /// requiring gradients. Throws `Error` for a part that the model does not have.
+  /// requiring gradients. Throws `Error` for a rank below 1, an alpha that is not finite, or a
+  /// part that the model does not have.
   LoraAdapters(
       const DecoderLM& model,
       int64_t rank,

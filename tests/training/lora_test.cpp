@@ -1,5 +1,6 @@
 #include "moe/training/lora.h"
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 
@@ -63,6 +64,13 @@ TEST_CASE(
   CHECK_THROWS_WITH(
       LoraAdapters(model, 2, 4.0, {"shared_expert"}),
       ContainsSubstring("lora_targets") && ContainsSubstring("shared_expert"));
+  for (const int64_t rank : {0, -1}) {
+    CHECK_THROWS_WITH(
+        LoraAdapters(model, rank, 4.0, {"experts"}),
+        ContainsSubstring("rank: " + std::to_string(rank) + " is not possible; at least 1"));
+  }
+  CHECK_THROWS_WITH(
+      LoraAdapters(model, 2, std::nan(""), {"experts"}), ContainsSubstring("alpha: nan"));
 }
 
 TEST_CASE("LoraAdapters: gradients of A and B are those of autograd", "[training]") {
