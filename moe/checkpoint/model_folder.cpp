@@ -115,24 +115,20 @@ class LayerTensorCache {
   std::string prefix_;
 };
 
-} // namespace
-
-std::vector<std::string> write_model_files(
-    const fs::path& folder,
-    const DecoderOptions& options,
-    const StateDict& tensors,
-    const ModelExtras& extras) {
+LazyTensors lazy_tensors_of(const StateDict& tensors) {
   LazyTensors lazy;
   for (const auto& item : tensors) {
     const auto& tensor = item.value();
     lazy[item.key()] = {
         tensor.sizes().vec(), tensor.scalar_type(), [tensor] { return tensor; }};
   }
-  return write_model_files(folder, options, lazy, extras);
+  return lazy;
 }
 
-std::vector<std::string> write_model_files(
+// `shown` is the folder as its user knows it.
+std::vector<std::string> write_files(
     const fs::path& folder,
+    const fs::path& shown,
     const DecoderOptions& options,
     const LazyTensors& tensors,
     const ModelExtras& extras) {
@@ -145,7 +141,7 @@ std::vector<std::string> write_model_files(
   check_same_tensors(
       decoder_tensors(options),
       shapes_of(tensors),
-      folder.string() + ": the tensors are not those of a DecoderLM with these options");
+      shown.string() + ": the tensors are not those of a DecoderLM with these options");
   LayerTensorCache cache(tensors);
   std::vector<TensorSource> sources;
   for (const TensorLayout& layout : tensor_layouts(config.family, options, config.form)) {
@@ -168,6 +164,24 @@ std::vector<std::string> write_model_files(
   return config.notices;
 }
 
+} // namespace
+
+std::vector<std::string> write_model_files(
+    const fs::path& folder,
+    const DecoderOptions& options,
+    const StateDict& tensors,
+    const ModelExtras& extras) {
+  return write_files(folder, folder, options, lazy_tensors_of(tensors), extras);
+}
+
+std::vector<std::string> write_model_files(
+    const fs::path& folder,
+    const DecoderOptions& options,
+    const LazyTensors& tensors,
+    const ModelExtras& extras) {
+  return write_files(folder, folder, options, tensors, extras);
+}
+
 std::vector<std::string> save_model_folder(
     const fs::path& folder,
     const DecoderOptions& options,
@@ -179,7 +193,7 @@ std::vector<std::string> save_model_folder(
       folder.string(),
       ": is already there; choose a new folder or remove it first");
   AtomicFolder target(folder);
-  auto notices = write_model_files(target.path(), options, tensors, extras);
+  auto notices = write_files(target.path(), folder, options, lazy_tensors_of(tensors), extras);
   target.commit();
   return notices;
 }
