@@ -157,7 +157,8 @@ void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
     return;
   }
   const auto folder = find_model_folder(from).folder;
-  const auto& saved = ModelFiles(folder).config().options;
+  const ModelFiles files(folder);
+  const auto& saved = files.config().options;
   const auto given = values_of(arguments.model);
   for (const auto& [name, value] : values_of(saved)) {
     if (line.given(name) && given.at(name) != value && !is_training_field(name)) {

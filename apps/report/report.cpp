@@ -120,7 +120,8 @@ ReportModel describe_model(const Arguments& arguments, const LoadedModel& loaded
   if (is_run) {
     model.checkpoint = std::filesystem::canonical(loaded.folder).filename().string();
   }
-  model.architecture = ModelFiles(loaded.folder).config().family;
+  const ModelFiles files(loaded.folder);
+  model.architecture = files.config().family;
   model.routing = describe_routing(options);
   model.layers = options.num_layers;
   model.parameters = parameters.total;

@@ -311,19 +311,19 @@ ModelFiles::ModelFiles(const fs::path& folder)
       finder.problems.text(kMostNames));
 }
 
-const fs::path& ModelFiles::folder() const {
+const fs::path& ModelFiles::folder() const& {
   return folder_;
 }
 
-const ReadConfig& ModelFiles::config() const {
+const ReadConfig& ModelFiles::config() const& {
   return config_;
 }
 
-const SafetensorsFolder& ModelFiles::weights() const {
+const SafetensorsFolder& ModelFiles::weights() const& {
   return weights_;
 }
 
-const std::vector<TensorOrigin>& ModelFiles::origins() const {
+const std::vector<TensorOrigin>& ModelFiles::origins() const& {
   return origins_;
 }
 

@@ -29,12 +29,18 @@ class ModelFiles {
  public:
   explicit ModelFiles(const std::filesystem::path& folder);
 
-  const std::filesystem::path& folder() const;
-  const ReadConfig& config() const;
-  const SafetensorsFolder& weights() const;
+  const std::filesystem::path& folder() const&;
+  const ReadConfig& config() const&;
+  const SafetensorsFolder& weights() const&;
 
   /// All tensors of ours, in the order of `decoder_tensors`.
-  const std::vector<TensorOrigin>& origins() const;
+  const std::vector<TensorOrigin>& origins() const&;
+
+  /// Not of a temporary, with which what they refer to would be gone.
+  const std::filesystem::path& folder() const&& = delete;
+  const ReadConfig& config() const&& = delete;
+  const SafetensorsFolder& weights() const&& = delete;
+  const std::vector<TensorOrigin>& origins() const&& = delete;
 
  private:
   std::filesystem::path folder_;

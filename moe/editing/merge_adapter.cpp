@@ -244,7 +244,8 @@ EditedModel merge_adapter(const ModelFolder& source, const std::filesystem::path
   const auto config = read_peft_lora_config(adapter);
   const auto file =
       std::make_shared<const SafetensorsFile>(adapter / "adapter_model.safetensors");
-  const StoredMatrices matrices(ModelFiles(source.path()).config());
+  const ModelFiles files(source.path());
+  const StoredMatrices matrices(files.config());
   std::map<std::string, std::vector<LowRankChange>> changes; // by the name of ours
   size_t count = 0;
   for (const auto& [module, wrappers] : wrapped_modules(*file)) {

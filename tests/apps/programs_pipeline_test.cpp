@@ -364,6 +364,32 @@ TEST_CASE(
   CHECK_THAT(error_of("moe-train", other, 2), ContainsSubstring("--tokenizer and --from"));
 }
 
+TEST_CASE("moe-train --from takes options of many values, too", "[programs]") {
+  const TemporaryFolder folder;
+  const auto first = (folder.path() / "first").string();
+  train(first, {"--steps=1", "--layer-rope-theta=100,200"});
+  const auto second = (folder.path() / "second").string();
+  const auto result =
+      run("moe-train",
+          {"--from",
+           first,
+           "--out",
+           second,
+           "--data",
+           text_source("en"),
+           "--steps=1",
+           "--batch-size=1",
+           "--sequence-length=16",
+           "--threads=1"});
+  INFO(result.err);
+  REQUIRE(result.exit_code == 0);
+  CHECK_THAT(
+      read_bytes(folder.path() / "second" / "config.toml"),
+      ContainsSubstring("\nlayer_rope_theta = [100.0, 200.0]\n"));
+  const auto options = json::parse(run("moe-inspect", {second, "--json"}).out)["options"];
+  CHECK(options["layer_rope_theta"] == json({100.0, 200.0}));
+}
+
 TEST_CASE("moe-train learns replies of conversations", "[programs]") {
   const TemporaryFolder folder;
   std::string lines;

@@ -9,6 +9,24 @@ using namespace moe;
 
 namespace {
 
+template <class Files>
+concept GivesReferences = requires(Files files) {
+  std::forward<Files>(files).config();
+}
+|| requires(Files files) {
+  std::forward<Files>(files).weights();
+}
+|| requires(Files files) {
+  std::forward<Files>(files).origins();
+}
+|| requires(Files files) {
+  std::forward<Files>(files).folder();
+};
+
+// What a temporary gave would refer to what is gone.
+static_assert(GivesReferences<const ModelFiles&>);
+static_assert(!GivesReferences<ModelFiles&&> && !GivesReferences<const ModelFiles&&>);
+
 std::string refusal(const TemporaryFolder& folder) {
   try {
     const ModelFiles files(folder.path());
@@ -139,16 +157,19 @@ TEST_CASE("ModelFiles takes tied embeddings from whichever matrix is there", "[c
   const StoredTensor head{"lm_head.weight", {11, 8}};
   SECTION("the embedding") {
     write_zero_model(folder.path(), options);
-    CHECK(ModelFiles(folder.path()).origins()[0].parts[0].name == embedding);
+    const ModelFiles files(folder.path());
+    CHECK(files.origins()[0].parts[0].name == embedding);
   }
   SECTION("the head") {
     write_zero_model(
         folder.path(), options, [&](auto& tensors) { named(tensors, embedding) = head; });
-    CHECK(ModelFiles(folder.path()).origins()[0].parts[0].name == "lm_head.weight");
+    const ModelFiles files(folder.path());
+    CHECK(files.origins()[0].parts[0].name == "lm_head.weight");
   }
   SECTION("both, equal") {
     write_zero_model(folder.path(), options, [&](auto& tensors) { tensors.push_back(head); });
-    CHECK(ModelFiles(folder.path()).config().options.tie_embeddings);
+    const ModelFiles files(folder.path());
+    CHECK(files.config().options.tie_embeddings);
   }
   SECTION("both, different") {
     write_zero_model(folder.path(), options, [&](auto& tensors) { tensors.push_back(head); });

@@ -134,8 +134,9 @@ class Comparison {
     double worst = 0.0;
     size_t compared = 0;
     const auto parameters = model_->named_parameters();
+    const ModelFiles files(path_);
     for (const TensorLayout& layout :
-         tensor_layouts(folder_.family(), folder_.options(), ModelFiles(path_).config().form)) {
+         tensor_layouts(folder_.family(), folder_.options(), files.config().form)) {
       const torch::Tensor* parameter = parameters.find(layout.ours.name);
       if (parameter == nullptr) {
         continue;
