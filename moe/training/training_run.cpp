@@ -89,9 +89,11 @@ TrainingRun::TrainingRun(
 void TrainingRun::start(const DecoderOptions& model) {
   callbacks_.log("tokenizer: " + options_.tokenizer);
   tokenizer_ = make_run_tokenizer(options_);
-  const auto complete = with_vocabulary(model, *tokenizer_);
-  validate(complete);
-  check_sequence(complete, options_);
+  const auto given = with_vocabulary(model, *tokenizer_);
+  validate(given);
+  check_sequence(given, options_);
+  // As a checkpoint says it, so that the run computes the same after a resume.
+  const auto complete = canonical(given);
   const auto data_folder = folder_.root() / "data";
   // Texts may have changed since an earlier run in this folder.
   forget_training_data(data_folder);

@@ -47,6 +47,23 @@ TEST_CASE("Noise, jitter and dropped rows are the same after a resume", "[progra
       ContainsSubstring("--router"));
 }
 
+TEST_CASE("What can be said in two ways is computed alike after a resume", "[programs]") {
+  const auto changes = GENERATE(
+      Arguments{"--router=deepseek-v2", "--router-groups=2", "--router-groups-kept=1"},
+      Arguments{"--router=deepseek-v2", "--router-groups=1", "--router-groups-kept=1"},
+      Arguments{"--router-score=softmax", "--router-weighting=softmax"});
+  CAPTURE(changes);
+  const TemporaryFolder folder;
+  const auto whole = folder.path() / "whole";
+  const auto parts = folder.path() / "parts";
+  train(whole, changes);
+  auto first = changes;
+  first.push_back("--stop-after=4");
+  train(parts, first);
+  resume(parts);
+  check_same_run(parts, whole);
+}
+
 TEST_CASE(
     "A run that was stopped and resumed twice equals an uninterrupted one", "[programs]") {
   const TemporaryFolder folder;
