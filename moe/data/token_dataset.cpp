@@ -74,6 +74,17 @@ void mark_documents(
   }
 }
 
+/// Whether the assistant says any of the targets in a packing.
+bool has_reply(const TokenFile& replies, const Packing& packing, int64_t sequence_length) {
+  return std::any_of(packing.order.begin(), packing.order.end(), [&](int64_t document) {
+    const int64_t begin = replies.document_begin(document);
+    const int64_t size = replies.document_begin(document + 1) - begin - 1;
+    std::vector<int64_t> said(static_cast<size_t>(std::min(size, sequence_length)));
+    replies.read(begin + 1, said);
+    return std::any_of(said.begin(), said.end(), [](int64_t is_reply) { return is_reply > 0; });
+  });
+}
+
 /// Fills row `row` of a batch with the conversations of row `packed_row` of a packing.
 void fill_conversations(
     Batch& batch,
@@ -143,6 +154,14 @@ TokenDataset::TokenDataset(
     if (domains_[i].replies) {
       check_batch_shape(/*batch_size=*/1, sequence_length);
       packings_[i] = pack_documents(domains_[i].tokens, sequence_length, seed);
+      check(
+          has_reply(*domains_[i].replies, packings_[i], sequence_length),
+          "data: domain '",
+          domains_[i].name,
+          "' has no reply to learn: in each conversation the first one begins after "
+          "sequence_length ",
+          sequence_length,
+          "; a larger one is needed");
     }
   }
 }
@@ -326,6 +345,15 @@ int64_t EvaluationWindows::num_batches() const {
   }
   const int64_t windows = (num_tokens_ - 1) / sequence_length_ + 1;
   return (windows - 1) / batch_size_ + 1;
+}
+
+bool EvaluationWindows::has_targets() const {
+  for (int64_t i = 0; i < num_batches(); ++i) {
+    if (batch(i).loss_mask.any().item<bool>()) {
+      return true;
+    }
+  }
+  return false;
 }
 
 Batch EvaluationWindows::empty_batch() const {

@@ -68,7 +68,7 @@ class TokenDataset {
   /// `weights`: one per domain; none for the domains' sizes in tokens. With `document_mask`,
   /// batches carry `documents` and a loss mask that is 0 where the target begins another
   /// document. Conversations are packed for `sequence_length`; other lengths are then not
-  /// possible.
+  /// possible. Throws `Error` naming a domain of conversations without a reply in that length.
   TokenDataset(
       std::vector<TokenDomain> domains,
       const std::vector<double>& weights,
@@ -128,6 +128,10 @@ class EvaluationWindows {
       std::optional<TokenFile> replies = std::nullopt);
 
   int64_t num_batches() const;
+
+  /// Whether any target counts. Of conversations none does where all replies begin after the
+  /// first `sequence_length` tokens.
+  bool has_targets() const;
 
   /// Batch `index`; always with `loss_mask` [B, S], and with B rows.
   Batch batch(int64_t index) const;

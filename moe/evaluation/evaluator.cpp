@@ -138,7 +138,19 @@ void compare_experts(
 
 } // namespace
 
+void check_has_targets(const std::vector<EvaluationDomain>& domains) {
+  for (const auto& domain : domains) {
+    check(
+        domain.windows.has_targets(),
+        "evaluation: domain '",
+        domain.name,
+        "' has no token to predict; where replies begin after sequence_length, a larger one "
+        "is needed, or else more text");
+  }
+}
+
 Evaluation evaluate(DecoderLM model, const std::vector<EvaluationDomain>& domains) {
+  check_has_targets(domains);
   const torch::NoGradGuard no_grad;
   const EvalModeGuard eval_mode(*model);
   const auto device = model->embedding->weight.device();

@@ -42,8 +42,12 @@ struct EvaluationDomain {
   EvaluationWindows windows;
 };
 
+/// Throws `Error` naming a domain that has no token to predict.
+void check_has_targets(const std::vector<EvaluationDomain>& domains);
+
 /// Scores `model` on every token of `domains`, each predicted once. The model's training mode
-/// is left as it was; no gradient is made and nothing of the model changes.
+/// is left as it was; no gradient is made and nothing of the model changes. Throws the error of
+/// `check_has_targets`.
 Evaluation evaluate(DecoderLM model, const std::vector<EvaluationDomain>& domains);
 
 } // namespace moe

@@ -112,6 +112,7 @@ void TrainingRun::start(const DecoderOptions& model) {
       new_experts = read_new_experts(from);
     }
     trainer_.emplace(new_model, training_dataset(data_, options_), options_, new_experts);
+    check_has_targets(held_out());
     check_rebalancing();
   } catch (...) {
     // A mistake leaves nothing behind that would have to be overwritten.
@@ -150,6 +151,7 @@ void TrainingRun::resume() {
   trainer_.emplace(
       model, training_dataset(data_, options_), options_, read_new_experts(found.folder));
   trainer_->restore(state);
+  check_has_targets(held_out());
   check_rebalancing();
   best_loss_ = state.best_validation_loss;
   best_step_ = state.best_step;
@@ -205,7 +207,14 @@ void TrainingRun::after_step(StepMetrics& metrics) {
   bool is_best = false;
   watch_routing(metrics);
   if (is_last || due(options_.eval_every)) {
-    evaluate_held_out(metrics);
+    try {
+      evaluate_held_out(metrics);
+    } catch (...) {
+      // What was learned is not lost with a measurement of it.
+      metrics_->append(metrics);
+      save(/*is_best=*/false);
+      throw;
+    }
     is_best =
         std::isfinite(*metrics.val_loss) && (!best_loss_ || *metrics.val_loss < *best_loss_);
   }

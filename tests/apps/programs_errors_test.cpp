@@ -137,6 +137,75 @@ TEST_CASE("Text that cannot be used is named", "[programs]") {
   }
 }
 
+TEST_CASE("Conversations whose replies begin too late are named", "[programs]") {
+  const TemporaryFolder folder;
+  const auto base = folder.path() / "base";
+  const auto ready = (folder.path() / "ready").string();
+  train(base, {"--steps=1"});
+  REQUIRE(run("moe-convert", {base.string(), ready, "--chat-format", "chatml"}).exit_code == 0);
+  const auto conversations = [&](const char* name, size_t question) {
+    std::string lines;
+    for (int i = 0; i < 60; ++i) {
+      lines += R"({"messages": [{"role": "user", "content": ")" + std::string(question, 'x') +
+               R"("}, {"role": "assistant", "content": "aaaa"}]})" + "\n";
+    }
+    return std::string("=") + folder.write(name, lines);
+  };
+  const auto brief = conversations("brief.jsonl", 1);
+  const auto lengthy = conversations("lengthy.jsonl", 50);
+  const auto out = folder.path() / "run";
+  const Arguments flags = {
+      "--out=" + out.string(),
+      "--from=" + ready,
+      "--steps=2",
+      "--batch-size=2",
+      "--sequence-length=32",
+      "--threads=1"};
+  const auto check_named = [&](const Arguments& data, const std::string& said) {
+    auto arguments = flags;
+    arguments.insert(arguments.end(), data.begin(), data.end());
+    const auto result = run("moe-train", arguments);
+    CHECK(result.exit_code == 1);
+    const auto error = last_error_line("moe-train", result.err);
+    CHECK_THAT(error, ContainsSubstring(said) && ContainsSubstring("sequence_length"));
+    CHECK_FALSE(fs::exists(out));
+  };
+  check_named({"--data=late" + lengthy}, "domain 'late' has no reply to learn");
+  check_named({"--data=a" + brief, "--data=late" + lengthy}, "domain 'late' has no reply");
+  check_named({"--data=a" + brief, "--val-data=a" + lengthy}, "domain 'a' has no token");
+  check_mistake(
+      "moe-evaluate",
+      {ready, "--data=late" + lengthy, "--sequence-length=32", "--threads=1"},
+      {{}, 1, {"domain 'late' has no token to predict"}});
+}
+
+TEST_CASE("An evaluation that fails does not lose the steps before it", "[programs]") {
+  const TemporaryFolder folder;
+  const auto out = folder.path() / "run";
+  train(
+      out,
+      {"--val-data",
+       text_source("en"),
+       "--val-data",
+       text_source("de"),
+       "--eval-tokens=4096",
+       "--eval-every=0",
+       "--checkpoint-every=0",
+       "--stop-after=4"});
+  // An id that the vocabulary does not have, after the first batch.
+  const auto path = out / "data" / "en.held_out.tokens";
+  auto bytes = read_bytes(path);
+  const size_t place = 56 + 2 * size_t{1000};
+  REQUIRE(place + 1 < bytes.size());
+  bytes[place] = bytes[place + 1] = static_cast<char>(0xFF);
+  std::ofstream(path, std::ios::binary) << bytes;
+  const auto result = run("moe-train", {"--resume", "--out", out.string()});
+  CHECK(result.exit_code == 1);
+  CHECK_THAT(result.err, ContainsSubstring("en.held_out.tokens"));
+  CHECK(last_step(out) == 10);
+  CHECK(metrics_of(out).size() == 10);
+}
+
 TEST_CASE("A damaged checkpoint is named", "[programs]") {
   const TemporaryFolder folder;
   const auto out = folder.path() / "run";

@@ -304,6 +304,28 @@ TEST_CASE("TokenDataset: conversations are packed whole, and only replies count"
   CHECK_THROWS_WITH(dataset.batch(0, 1, 13), ContainsSubstring("packed for 12"));
 }
 
+TEST_CASE("TokenDataset: conversations need a reply within a sequence", "[data]") {
+  TemporaryFolder folder;
+  const std::vector<int64_t> lengths = {20, 30}; // the first reply is ids 17 and 18
+  const TokenDomain domain = {
+      "chat",
+      make_tokens(folder, "chat", lengths),
+      make_replies(folder, "chat.replies", lengths, 2)};
+  const auto make = [&](int64_t length) {
+    return TokenDataset({domain}, {}, /*seed=*/0, /*document_mask=*/false, length);
+  };
+  CHECK_THROWS_WITH(
+      make(16),
+      ContainsSubstring("domain 'chat' has no reply") &&
+          ContainsSubstring("sequence_length 16"));
+  CHECK(make(17).batch(0, 2, 17).loss_mask.sum().item<float>() == 1);
+  for (const int64_t length : {16, 17}) {
+    const EvaluationWindows windows(
+        domain.tokens, 0, 2, length, /*max_tokens=*/0, /*document_mask=*/false, domain.replies);
+    CHECK(windows.has_targets() == (length == 17));
+  }
+}
+
 TEST_CASE("EvaluationWindows: of conversations only replies count", "[data]") {
   TemporaryFolder folder;
   const std::vector<int64_t> lengths = {6, 5, 30};

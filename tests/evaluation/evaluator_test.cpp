@@ -58,6 +58,17 @@ TEST_CASE("evaluate: batch size does not matter, padding does not count", "[eval
   CHECK_THAT(sum, WithinAbs(1.0, 1e-12));
 }
 
+TEST_CASE("evaluate: a domain without a token to predict is named", "[evaluation]") {
+  const TemporaryFolder folder;
+  const auto tokens = token_file(folder.path() / "t", repeating_ids(77, 5), 23);
+  const EvaluationDomain first_token = {
+      "first", EvaluationWindows(tokens, 0, 1, 16, /*max_tokens=*/1, /*document_mask=*/true)};
+  DecoderLM model(tiny_decoder());
+  CHECK_THROWS_WITH(
+      evaluate(model, {domain("text", tokens, 1, 16), first_token}),
+      ContainsSubstring("domain 'first' has no token to predict"));
+}
+
 TEST_CASE("evaluate: the total is over the tokens of all domains", "[evaluation]") {
   torch::manual_seed(1);
   const TemporaryFolder folder;
