@@ -37,6 +37,7 @@ EncodedTexts::EncodedTexts(
     : folder_(make_temporary_folder()) {
   try {
     const auto sources = parse_data_sources(data);
+    check_exist(sources);
     const auto chat = find_chat_format(read_tokenizer_config(model_folder), tokenizer);
     for (const auto& name : domains_of(sources)) {
       const auto path = (folder_ / fmt::format("{}.tokens", domains_.size())).string();

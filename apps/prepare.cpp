@@ -93,7 +93,9 @@ PrepareOptions options_of(const Arguments& arguments) {
     options.sources = demo_sources(arguments.handbook, python);
     options.distinct_from = "en";
   }
-  for (const auto& source : parse_data_sources(arguments.data)) {
+  const auto named = parse_data_sources(arguments.data);
+  check_exist(named);
+  for (const auto& source : named) {
     options.sources.push_back({source});
   }
   for (const auto& note : arguments.note) {

@@ -227,9 +227,14 @@ std::vector<DataSource> parse_data_sources(const std::vector<std::string>& texts
   std::vector<DataSource> sources;
   for (const auto& text : texts) {
     sources.push_back(parse_data_source(text));
-    list_source_files(sources.back().path);
   }
   return sources;
+}
+
+void check_exist(const std::vector<DataSource>& sources) {
+  for (const auto& source : sources) {
+    list_source_files(source.path);
+  }
 }
 
 std::vector<std::string> domains_of(const std::vector<DataSource>& sources) {

@@ -21,8 +21,11 @@ struct DataSource {
 /// digits, `_`, `-` and `.` only, so `./a=b.txt` is a path. Throws `Error` for an empty path.
 DataSource parse_data_source(std::string_view text);
 
-/// Parses each and checks that its path exists.
+/// Parses each.
 std::vector<DataSource> parse_data_sources(const std::vector<std::string>& texts);
+
+/// Throws `Error` naming a source that is missing or an empty folder.
+void check_exist(const std::vector<DataSource>& sources);
 
 /// The distinct domains of `sources`, in the order of their first mention.
 std::vector<std::string> domains_of(const std::vector<DataSource>& sources);

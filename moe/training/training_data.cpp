@@ -146,6 +146,7 @@ std::optional<ChatFormat> run_chat_format(
 Tokenizer make_run_tokenizer(const TrainerOptions& options) {
   const auto split = options.val_data.empty() ? Split::training : Split::all;
   const auto sources = parse_data_sources(options.data);
+  check_exist(sources);
   return make_tokenizer(
       options.tokenizer, [&](const std::function<void(std::string_view)>& visit) {
         const auto repetitions = domain_repetitions(sources, split, options.mix);
@@ -167,7 +168,8 @@ TrainingData prepare_training_data(
   check(!options.data.empty(), "data: no training text is given; --data NAME=PATH");
   const auto training = parse_data_sources(options.data);
   const auto domains = domains_of(training);
-  for (const auto& domain : domains_of(parse_data_sources(options.val_data))) {
+  const auto validation = parse_data_sources(options.val_data);
+  for (const auto& domain : domains_of(validation)) {
     check(
         std::find(domains.begin(), domains.end(), domain) != domains.end(),
         "val_data: the domain '",
@@ -179,6 +181,10 @@ TrainingData prepare_training_data(
   const auto key = data_key(options, tokenizer);
   auto fingerprint = recorded_fingerprint(record_path, key);
   const bool encode = fingerprint.empty();
+  if (encode) { // the tokens that are there need no text
+    check_exist(training);
+    check_exist(validation);
+  }
   const auto training_split = options.val_data.empty() ? Split::training : Split::all;
   const auto chat = encode ? run_chat_format(options, tokenizer) : std::nullopt;
   TrainingData result;

@@ -36,7 +36,8 @@ Tokenizer make_run_tokenizer(const TrainerOptions& options);
 
 /// Encodes the text of the options into token files below `folder` (`en.train.tokens`,
 /// `en.held_out.tokens`), with a record of what they were made from in `data.json`. Files that
-/// are there already, of the same options and tokenizer, are taken as they are.
+/// are there already, of the same options and tokenizer, are taken as they are: the text need
+/// not exist any more.
 ///
 /// Throws `Error` for text that is missing, empty, not UTF-8 or too short.
 TrainingData prepare_training_data(

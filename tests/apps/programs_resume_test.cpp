@@ -47,6 +47,25 @@ TEST_CASE("Noise, jitter and dropped rows are the same after a resume", "[progra
       ContainsSubstring("--router"));
 }
 
+TEST_CASE("A run goes on without the texts that it has as tokens", "[programs]") {
+  const TemporaryFolder folder;
+  const auto text = folder.write("texts/text.txt", std::string(3000, 'a') + "\n\nb\n");
+  const auto held_out = folder.write("texts/held_out.txt", std::string(300, 'a') + "\n");
+  const auto out = folder.path() / "run";
+  train(
+      out,
+      {"--data=a=" + text,
+       "--val-data=a=" + held_out,
+       "--val-data",
+       text_source("en"),
+       "--val-data",
+       text_source("de"),
+       "--stop-after=4"});
+  fs::remove_all(folder.path() / "texts");
+  resume(out);
+  CHECK(last_step(out) == 10);
+}
+
 TEST_CASE("What can be said in two ways is computed alike after a resume", "[programs]") {
   const auto changes = GENERATE(
       Arguments{"--router=deepseek-v2", "--router-groups=2", "--router-groups-kept=1"},

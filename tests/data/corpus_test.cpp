@@ -145,7 +145,8 @@ TEST_CASE("Missing and empty sources are named", "[data]") {
   const auto missing = (folder.path() / "missing").string();
   CHECK_THROWS_WITH(texts_of(missing), ContainsSubstring(missing + ": no such file"));
   CHECK_THROWS_WITH(
-      parse_data_sources({"en=" + missing}), ContainsSubstring(missing + ": no such file"));
+      check_exist(parse_data_sources({"en=" + missing})),
+      ContainsSubstring(missing + ": no such file"));
   CHECK_THROWS_WITH(
       texts_of(folder.path().string()), ContainsSubstring("the folder has no files"));
   const auto blank = folder.write("blank.txt", "\n \n");
