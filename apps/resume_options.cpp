@@ -12,7 +12,15 @@
 namespace moe {
 
 std::vector<std::string> resume_changeable_keys() {
-  return {"steps", "threads", "device", "log_every", "checkpoint_every", "on_collapse"};
+  return {
+      "steps",
+      "threads",
+      "device",
+      "recompute",
+      "log_every",
+      "checkpoint_every",
+      "keep_checkpoints",
+      "on_collapse"};
 }
 
 void resume_options(

@@ -7,8 +7,8 @@
 
 namespace moe {
 
-/// Keys that a resumed run may change: steps, threads, device, log_every, checkpoint_every,
-/// on_collapse.
+/// Keys that a resumed run may change: steps, threads, device, recompute, log_every,
+/// checkpoint_every, keep_checkpoints, on_collapse.
 std::vector<std::string> resume_changeable_keys();
 
 /// Completes a parsed command line for `--resume`: every option that was not given takes its

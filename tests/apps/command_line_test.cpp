@@ -354,6 +354,10 @@ TEST_CASE("resume: what was not given comes from the run", "[apps]") {
     CHECK(program.training.steps == 20);
     CHECK(program.training.threads == 3);
     CHECK(program.training.checkpoint_every == 7);
+    Program other;
+    resumed(other, {"--recompute", "--keep-checkpoints=5"});
+    CHECK(other.training.recompute);
+    CHECK(other.training.keep_checkpoints == 5);
     CHECK(program.training.lr == 0.25);
   }
   SECTION("changed where that is not allowed") {

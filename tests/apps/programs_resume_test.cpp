@@ -97,7 +97,7 @@ TEST_CASE(
   resume(parts, {"--stop-after=7"});
   CHECK(last_step(parts) == 7);
   // The texts are not needed to go on, and a recorded value may be repeated.
-  resume(parts, {"--lr=0.003", "--log-every=1"});
+  resume(parts, {"--lr=0.003", "--log-every=1", "--recompute"});
   check_same_run(parts, whole);
   CHECK(temporaries_in(parts).empty());
 
