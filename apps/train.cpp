@@ -295,8 +295,14 @@ int train(int argc, char** argv) {
       arguments.resume,
       callbacks(arguments.training, status, progress));
   log_model(status, run.trainer().model()->options);
-  const bool finished =
-      run.train(arguments.stop_after > 0 ? arguments.stop_after : arguments.training.steps);
+  const int64_t end = std::min(
+      arguments.stop_after > 0 ? arguments.stop_after : arguments.training.steps,
+      arguments.training.steps);
+  if (arguments.resume && run.trainer().steps_done() >= end) {
+    status.log("already at step {}; nothing to do", run.trainer().steps_done());
+    return exit_success;
+  }
+  const bool finished = run.train(end);
   if (progress) {
     progress->finish();
   }

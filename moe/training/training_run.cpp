@@ -133,6 +133,13 @@ void TrainingRun::resume() {
   folder_.create();
   const ModelFolder saved(found.folder);
   const auto state = load_training_state(found.folder);
+  check(
+      options_.steps >= state.step,
+      "steps: ",
+      options_.steps,
+      " is less than the ",
+      state.step,
+      " that the run has done");
   check_sequence(saved.options(), options_);
   tokenizer_ = Tokenizer::load(found.folder);
   data_ = prepare_training_data(folder_.root() / "data", options_, *tokenizer_, callbacks_.log);

@@ -34,6 +34,7 @@ struct TrainingCallbacks {
 /// - Every `eval_every` steps and at the end the held-out text is evaluated. A best result so
 /// far
 ///   is saved as a checkpoint that `best` names.
+///   Where an evaluation fails, a checkpoint is saved before the error goes on.
 /// - Every `checkpoint_every` steps, at the end and when stopped, a checkpoint is saved that
 /// `last`
 ///   names. Older ones are removed, but for `keep_checkpoints` and the best.
@@ -54,7 +55,8 @@ class TrainingRun {
   /// Makes tokenizer, token files and model, or takes them from the run's last checkpoint. The
   /// folder is created; without `resume` a run that is in it is removed, once the new one can
   /// begin. `config_text` is recorded as `config.toml`. `model.vocab_size` 0 becomes the
-  /// tokenizer's.
+  /// tokenizer's. Throws `Error` for options that are not possible, for text without a token to
+  /// predict, and for fewer steps than a run that goes on has done.
   TrainingRun(
       const std::filesystem::path& folder,
       const DecoderOptions& model,

@@ -109,8 +109,12 @@ TEST_CASE(
   CHECK(read_bytes(parts / "config.toml") == config);
 
   // Finished is finished, until there are more steps.
-  CHECK_THAT(resume(parts).err, ContainsSubstring("finished: saved step 10"));
+  CHECK_THAT(resume(parts).err, ContainsSubstring("already at step 10; nothing to do"));
   check_same_run(parts, whole);
+  CHECK_THAT(
+      error_of("moe-train", {"--resume", "--out", parts.string(), "--steps=4"}, 1),
+      ContainsSubstring("steps: 4 is less than the 10 that the run has done"));
+  CHECK(read_bytes(parts / "config.toml").find("\nsteps = 10\n") != std::string::npos);
   resume(parts, {"--steps=12"});
   CHECK(last_step(parts) == 12);
   CHECK(metrics_of(parts).size() == 12);
