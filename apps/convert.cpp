@@ -144,11 +144,6 @@ Tokenizer tokenizer_with_turns(const std::filesystem::path& folder) {
 
 void write_folder(const Arguments& arguments, const ModelFolder& model, StatusLine& status) {
   const std::filesystem::path out = arguments.out;
-  std::error_code error;
-  check(
-      !std::filesystem::exists(out, error) || std::filesystem::is_empty(out, error),
-      arguments.out,
-      ": is already there; choose a new folder or remove it first");
   ModelExtras extras;
   extras.dtype = dtype_of(arguments, model);
   extras.load_balancing_weight = model.extras().load_balancing_weight;
@@ -204,6 +199,9 @@ int convert(int argc, char** argv) {
   if (line.given("chat_format") && arguments.chat_format != "chatml") {
     throw UsageError(fmt::format(
         "--chat-format: {} cannot be added to a model, only chatml", arguments.chat_format));
+  }
+  if (arguments.gguf.empty()) {
+    check_is_new(arguments.out);
   }
   StatusLine status;
   const auto found = find_model_folder(arguments.in);

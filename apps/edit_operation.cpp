@@ -12,6 +12,7 @@
 #include "moe/checkpoint/run_folder.h"
 #include "moe/decoder/device.h"
 #include "moe/evaluation/evaluator.h"
+#include "moe/files/atomic_folder.h"
 
 namespace moe {
 namespace {
@@ -83,6 +84,7 @@ void add_common_flags(CommandLine& line, EditArguments& arguments) {
 
 void parse_edit(CommandLine& line, const EditArguments& arguments, int argc, char** argv) {
   line.parse(argc, argv);
+  check_is_new(arguments.out);
   prepare_process();
   use_threads(arguments.threads);
 }

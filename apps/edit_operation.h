@@ -33,7 +33,8 @@ void add_data_flags(CommandLine& line, EditArguments& arguments, const std::stri
 /// Adds --seed, --threads, --evaluate and --max-tokens.
 void add_common_flags(CommandLine& line, EditArguments& arguments);
 
-/// Reads the arguments and sets up the process.
+/// Reads the arguments and sets up the process. Throws `Error` where the folder to write is
+/// there already.
 void parse_edit(CommandLine& line, const EditArguments& arguments, int argc, char** argv);
 
 /// Opens a run's model or a folder; warnings and notices go to `status`.

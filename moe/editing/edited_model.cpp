@@ -22,11 +22,7 @@ torch::ScalarType dtype_from_name(const std::string& name) {
 
 std::vector<std::string> save_edited_model(
     const std::filesystem::path& folder, const EditedModel& model, const ModelFolder& source) {
-  std::error_code ignored;
-  check(
-      !std::filesystem::exists(folder, ignored) || std::filesystem::is_empty(folder, ignored),
-      folder.string(),
-      ": is already there; choose a new folder or remove it first");
+  check_is_new(folder);
   ModelExtras extras;
   extras.dtype = dtype_from_name(source.extras().dtype);
   extras.keep_types = true;
@@ -38,6 +34,7 @@ std::vector<std::string> save_edited_model(
   auto notices = write_model_files(target.path(), model.options, model.tensors, extras);
   copy_companions(source.path(), target.path());
   // What the source records is of its own experts.
+  std::error_code ignored;
   std::filesystem::remove(target.path() / "new_experts.json", ignored);
   if (!model.new_experts.empty()) {
     write_new_experts(target.path(), model.new_experts);

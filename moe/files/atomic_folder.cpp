@@ -100,6 +100,14 @@ void AtomicFolder::commit() {
   committed_ = true;
 }
 
+void check_is_new(const fs::path& folder) {
+  std::error_code ignored;
+  check(
+      !fs::exists(folder, ignored) || fs::is_empty(folder, ignored),
+      folder.string(),
+      ": is already there; choose a new folder or remove it first");
+}
+
 void remove_temporaries(const fs::path& folder) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {

@@ -37,6 +37,9 @@ class AtomicFolder {
   bool committed_ = false;
 };
 
+/// Throws `Error` unless nothing has this name yet, or an empty folder.
+void check_is_new(const std::filesystem::path& folder);
+
 /// Removes what interrupted writes left in `folder`: its entries with temporary names. Call it
 /// only where no other process is writing.
 void remove_temporaries(const std::filesystem::path& folder);

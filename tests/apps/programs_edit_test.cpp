@@ -197,7 +197,7 @@ TEST_CASE("moe-edit: mistakes are named", "[programs]") {
   says({"grow", model, out, "--keep", text_source("en")}, 2, "--keep: needs --data");
   says({"grow", model, out, "--experts", "9"}, 1, "experts: 9 new ones are not possible");
   says({"grow", model, out, "--data", text_source("en"), "--tokens", "0"}, 2, "--tokens: 0");
-  says({"grow", model, model}, 1, "is already there");
+  says({"grow", "no-model", model}, 1, model + ": is already there");
   says({"upcycle", model, out}, 1, "the model has experts already");
   says({"prune", model, out, "--data", text_source("en")}, 2, "--experts or --share");
   says({"prune", model, out, "--experts", "3"}, 2, "--data: no text is given");
