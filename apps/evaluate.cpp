@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/command_line.h"
@@ -223,7 +224,19 @@ int32_t prefix_id(const LoadedModel& loaded, const Tokenizer& tokenizer) {
 
 LoadedModel load_rounded(const Arguments& arguments) {
   const auto weights = weight_type_from_name(arguments.weights);
-  auto loaded = load_model(arguments.model);
+  auto opened = open_model_folder(arguments.model);
+  const int64_t context = opened.folder.options().context_length;
+  check(
+      arguments.sequence_length <= context,
+      "sequence_length: ",
+      arguments.sequence_length,
+      " is more than the model's context_length (",
+      context,
+      ")");
+  LoadedModel loaded{
+      read_model(opened.folder, arguments.model.device),
+      opened.folder.path(),
+      std::move(opened.end_of_text)};
   if (weights != WeightType::float32) {
     round_weights(loaded.model, weights);
   }

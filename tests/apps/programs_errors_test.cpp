@@ -261,6 +261,10 @@ TEST_CASE("Mistakes at evaluation and generation are named", "[programs]") {
       "moe-evaluate",
       {out, "--data", text_source("en"), "--checkpoint=7", threads},
       {{}, 1, {"step-00000007"}});
+  check_mistake(
+      "moe-evaluate",
+      {out, "--data", text_source("en"), "--sequence-length=65", threads},
+      {{}, 1, {"sequence_length: 65 is more than the model's context_length (64)"}});
   check_mistake("moe-generate", {out}, {{}, 2, {"--prompt"}});
   check_mistake("moe-generate", {"--prompt=a"}, {{}, 2, {"model"}});
   check_mistake("moe-generate", {out, "--promt=a"}, {{}, 2, {"did you mean '--prompt'?"}});
