@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "apps/command_line.h"
 #include "apps/exit_code.h"
@@ -148,18 +149,20 @@ void check_prompt(const std::string& prompt) {
   check(valid == prompt.size(), "prompt: not UTF-8 at byte ", valid);
 }
 
-/// Writes on from `ids`: the text as it is written, or one JSON object that tells the prompt.
+/// Writes on from `ids`: the text as it is written, behind `beginning`, or one JSON object that
+/// tells the prompt. A prompt that is not possible is an error before anything is written.
 Generation write_text(
     Generator& generator,
     const Writer& writer,
     const Arguments& arguments,
     const std::string& prompt,
-    const std::vector<int32_t>& ids) {
+    const std::vector<int32_t>& ids,
+    std::string beginning = "") {
   const bool streams = !arguments.json && !writer.trace.enabled();
   const auto generation =
       generator.generate(ids, arguments.sampling, [&](std::string_view text) {
         if (streams) {
-          write_stdout(text);
+          write_stdout(std::exchange(beginning, "").append(text));
         }
         return stop_signal() == 0;
       });
@@ -169,7 +172,7 @@ Generation write_text(
     writer.trace.add_to(result);
     write_stdout(json_line(result));
   } else {
-    write_stdout(streams ? "\n" : "\n" + generation.text + "\n");
+    write_stdout(streams ? beginning + "\n" : "\n" + generation.text + "\n");
   }
   note_full_context(generation);
   return generation;
@@ -196,10 +199,7 @@ void continue_prompt(
   check_prompt(prompt);
   const auto ids = tokenizer.with_special_tokens(tokenizer.encode_ordinary(prompt));
   writer.trace.begin(text_of_tokens(tokenizer));
-  if (!arguments.json && !arguments.interactive && !writer.trace.enabled()) {
-    write_stdout(prompt);
-  }
-  write_text(generator, writer, arguments, prompt, ids);
+  write_text(generator, writer, arguments, prompt, ids, arguments.interactive ? "" : prompt);
 }
 
 /// How a model's conversations are written.

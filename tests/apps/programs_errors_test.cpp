@@ -270,7 +270,7 @@ TEST_CASE("Mistakes at evaluation and generation are named", "[programs]") {
   check_mistake("moe-generate", {out, "--promt=a"}, {{}, 2, {"did you mean '--prompt'?"}});
   check_mistake(
       "moe-generate",
-      {out, "--prompt=" + std::string(64, 'x'), "--json", threads},
+      {out, "--prompt=" + std::string(64, 'x'), threads},
       {{}, 1, {"prompt", "64 tokens", "context of 64"}});
   check_mistake(
       "moe-generate", {out, "--prompt=a", "--temperature=-1"}, {{}, 1, {"temperature", "-1"}});
