@@ -76,6 +76,20 @@ KnownParagraphs known_paragraphs(const PrepareOptions& options) {
   return known;
 }
 
+/// Why nothing is left of a domain that has documents.
+std::string left_out(const DomainManifest& domain) {
+  std::string reasons;
+  const auto add = [&reasons](int64_t count, const std::string& reason) {
+    if (count > 0) {
+      reasons += (reasons.empty() ? "; left out: " : ", ") + std::to_string(count) + reason;
+    }
+  };
+  add(domain.duplicate_documents, " that were there before, in this domain or another");
+  add(domain.short_documents, " that are too short");
+  add(static_cast<int64_t>(domain.skipped_files.size()), " files that cannot be read");
+  return reasons;
+}
+
 /// Prepares one domain after the other.
 class Preparation {
  public:
@@ -105,7 +119,13 @@ class Preparation {
           });
     }
     writer.finish();
-    check(documents > 0, domain.sources.front(), ": no text found for the domain '", name, "'");
+    check(
+        documents > 0,
+        domain.sources.front(),
+        ": no text found for the domain '",
+        name,
+        "'",
+        left_out(domain));
   }
 
   Manifest manifest;

@@ -168,6 +168,22 @@ TEST_CASE("prepare_corpus leaves out what another domain has, too", "[data]") {
   CHECK_THROWS_WITH(prepare_corpus(options), ContainsSubstring("no data is named 'fr'"));
 }
 
+TEST_CASE("prepare_corpus says why nothing is left of a domain", "[data]") {
+  TemporaryFolder folder;
+  for (const char* place : {"en/", "copy/"}) {
+    folder.write(place + std::string("0.html"), "<p>" + sentence(0) + sentence(1) + "</p>");
+    folder.write(place + std::string("1.html"), "<p>" + sentence(2) + sentence(3) + "</p>");
+  }
+  folder.write("copy/2.html", "<p>Brief.</p>");
+  const auto options = options_for(
+      folder,
+      {{"en", (folder.path() / "en").string()}, {"copy", (folder.path() / "copy").string()}});
+  CHECK_THROWS_WITH(
+      prepare_corpus(options),
+      ContainsSubstring("no text found for the domain 'copy'; left out: 2 that were there "
+                        "before, in this domain or another, 1 that are too short"));
+}
+
 TEST_CASE("prepare_corpus reads only the named endings, without tests and tables", "[data]") {
   TemporaryFolder folder;
   folder.write("lib/a.py", "def a():\n" + sentence(1));
