@@ -192,6 +192,12 @@ bool is_of_part(std::string_view name, std::string_view part) {
   return contains_text(name, part == "attention" ? ".attention." : ".feed_forward.");
 }
 
+void check_parts(const std::vector<std::string>& parts, const std::string& option) {
+  for (const auto& part : parts) {
+    parse_part(part, option);
+  }
+}
+
 TrainableRows trainable_rows(
     const std::vector<ParameterRows>& parameters,
     const std::vector<std::string>& freeze,

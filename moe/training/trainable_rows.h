@@ -32,6 +32,9 @@ struct ParameterRows {
 /// Whether a parameter of a `DecoderLM` belongs to a part, named as below.
 bool is_of_part(std::string_view name, std::string_view part);
 
+/// Throws `Error` naming `option` for a part in `parts` that is not named as below.
+void check_parts(const std::vector<std::string>& parts, const std::string& option);
+
 /// What remains to be trained of a `DecoderLM`'s parameters: the parts in `only` (all if that
 /// is empty) without those in `freeze`. A part is `embedding`, `head`, `attention`, `norms`,
 /// `router`, `experts`, `shared_expert` or `feed_forward` (of layers without experts);

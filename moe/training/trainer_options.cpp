@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "moe/option_checks_internal.h"
+#include "moe/training/trainable_rows.h"
 
 namespace moe {
 namespace {
@@ -156,6 +157,8 @@ void validate(const TrainerOptions& options) {
   check_tokenizer(options.tokenizer);
   check_sizes(options);
   check_learning(options);
+  check_parts(options.freeze, "freeze");
+  check_parts(options.only, "only");
   check_lora(options);
   check_rebalancing(options);
   check_routing(options);

@@ -9,6 +9,7 @@
 
 #include "moe/checkpoint/companion_files.h"
 #include "moe/checkpoint/model_folder.h"
+#include "moe/decoder/decoder_tensors.h"
 #include "moe/decoder/device.h"
 #include "moe/error.h"
 #include "moe/evaluation/expert_comparison.h"
@@ -17,6 +18,7 @@
 #include "moe/training/compute_dtype.h"
 #include "moe/training/peft_adapter.h"
 #include "moe/training/rebalance.h"
+#include "moe/training/trainable_rows.h"
 
 namespace moe {
 namespace {
@@ -45,6 +47,21 @@ void check_sequence(const DecoderOptions& model, const TrainerOptions& options) 
       " is more than the model's context_length (",
       model.context_length,
       ")");
+}
+
+/// Before the text is encoded, which may take long: throws where the model lacks a part that
+/// the options name.
+void check_trainable(const DecoderOptions& model, const TrainerOptions& options) {
+  const auto new_experts = options.from.empty()
+                               ? NewExperts()
+                               : read_new_experts(find_model_folder(options.from).folder);
+  std::vector<ParameterRows> parameters;
+  for (const auto& tensor : decoder_tensors(model)) {
+    if (!is_buffer(tensor.name)) {
+      parameters.push_back({tensor.name, tensor.shape.at(0)});
+    }
+  }
+  trainable_rows(parameters, options.freeze, options.only, new_experts);
 }
 
 } // namespace
@@ -94,6 +111,7 @@ void TrainingRun::start(const DecoderOptions& model) {
   check_sequence(given, options_);
   // As a checkpoint says it, so that the run computes the same after a resume.
   const auto complete = canonical(given);
+  check_trainable(complete, options_);
   const auto data_folder = folder_.root() / "data";
   // Texts may have changed since an earlier run in this folder.
   forget_training_data(data_folder);

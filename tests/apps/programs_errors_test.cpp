@@ -77,7 +77,15 @@ TEST_CASE("Impossible sizes are named before anything is written", "[programs]")
       {{"--tokenizer=bpe:100"}, 1, {"tokenizer", "bpe:100", "257"}},
       {{"--tokenizer=missing.json"}, 1, {"tokenizer", "missing.json"}},
       {{"--device=tpu"}, 1, {"device", "tpu", "cuda"}},
+      {{"--freeze=routers"}, 1, {"freeze: routers is not one of"}},
   });
+  // What needs the model, too, is said before the text is encoded.
+  const TemporaryFolder folder;
+  const auto flags = training_flags(folder.path() / "run", {"--only=experts=4"});
+  const auto result = run("moe-train", flags);
+  CHECK(result.exit_code == 1);
+  CHECK_THAT(
+      result.err, ContainsSubstring("there are 4 experts") && !ContainsSubstring("held out"));
 }
 
 TEST_CASE("A device that is not there is named", "[programs]") {

@@ -123,6 +123,21 @@ TEST_CASE("TrainerOptions: adapters learn alone", "[training]") {
       validate(options), ContainsSubstring("lora_rank: 8 is not possible; without freeze"));
 }
 
+TEST_CASE("TrainerOptions: the parts that learn have names", "[training]") {
+  using O = TrainerOptions;
+  using Texts = std::vector<std::string>;
+  for (const auto field : {&O::freeze, &O::only}) {
+    CHECK_THAT(
+        refusal(field, Texts{"router", "expert"}),
+        ContainsSubstring("expert is not one of embedding, head"));
+    CHECK_THAT(refusal(field, Texts{"norms=1"}), ContainsSubstring("norms=1 is not possible"));
+    CHECK_THAT(refusal(field, Texts{"experts=a"}), ContainsSubstring("experts=3,5"));
+    CHECK(refusal(field, Texts{"router", "experts=3,5", "new-experts"}).empty());
+  }
+  CHECK_THAT(refusal(&O::freeze, Texts{"x"}), ContainsSubstring("freeze: x"));
+  CHECK_THAT(refusal(&O::only, Texts{"x"}), ContainsSubstring("only: x"));
+}
+
 TEST_CASE("TrainerOptions: data, mixture and tokenizer have their forms", "[training]") {
   using O = TrainerOptions;
   using Texts = std::vector<std::string>;
