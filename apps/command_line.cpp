@@ -186,6 +186,10 @@ void CommandLine::parse(int argc, const char* const* argv) {
     }
     throw UsageError(std::string(error.what()) + "; see --help");
   } catch (const CLI::ArgumentMismatch& error) {
+    const CLI::Option* config = app_->get_config_ptr();
+    if (config != nullptr && config->count() > 1) {
+      throw UsageError("--config: given more than once; one file, flags win over it");
+    }
     const std::string text = error.what();
     throw UsageError(text.substr(0, text.find(':')) + ": its value is missing");
   } catch (const CLI::ParseError& error) {
@@ -239,6 +243,11 @@ OptionSource CommandLine::source(std::string_view key) const {
 
 bool CommandLine::given(std::string_view key) const {
   return source(key) != OptionSource::default_value;
+}
+
+std::string CommandLine::given_as(std::string_view key) const {
+  return source(key) == OptionSource::file ? std::string(key) + " in " + config_path()
+                                           : flag_name(std::string(key));
 }
 
 std::string CommandLine::config_path() const {

@@ -115,6 +115,9 @@ class CommandLine {
   /// Whether `key` was given, by a flag or in the file.
   bool given(std::string_view key) const;
 
+  /// How the option `key` was given: `--KEY`, or `KEY in FILE`.
+  std::string given_as(std::string_view key) const;
+
   /// The argument of `--config`; empty if not given.
   std::string config_path() const;
 

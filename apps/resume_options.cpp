@@ -43,11 +43,8 @@ void resume_options(
     if (changes || given == recorded) {
       continue;
     }
-    const bool by_flag = field.source == OptionSource::command_line;
     throw UsageError(
-        (by_flag ? "--" + field.flag->get_lnames().front()
-                 : key + " in " + line.config_path()) +
-        ": the run was started with " + to_toml(recorded) +
+        line.given_as(key) + ": the run was started with " + to_toml(recorded) +
         ", and --resume cannot change it to " + to_toml(given));
   }
 }

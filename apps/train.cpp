@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -80,6 +81,11 @@ void check_out(const Arguments& arguments) {
   }
   if (arguments.resume && arguments.overwrite) {
     throw UsageError("--resume and --overwrite exclude each other");
+  }
+  std::error_code ignored;
+  if (std::filesystem::exists(arguments.out, ignored) &&
+      !std::filesystem::is_directory(arguments.out, ignored)) {
+    throw UsageError("--out: " + arguments.out + " is a file; name a folder for the run");
   }
   const RunFolder folder(arguments.out);
   if (arguments.resume && !folder.exists()) {
@@ -172,7 +178,8 @@ void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
   }
   const auto& tokenizer = arguments.training.tokenizer;
   if (line.given("tokenizer") && tokenizer != folder.string()) {
-    throw UsageError("--tokenizer and --from exclude each other: the model has its own");
+    throw UsageError(
+        line.given_as("tokenizer") + " and --from exclude each other: the model has its own");
   }
   const auto wanted = arguments.model;
   arguments.model = saved;

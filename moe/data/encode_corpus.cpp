@@ -75,13 +75,18 @@ class TokenWriter {
         encode_chat(*chat_, tokenizer_, document.messages, /*add_reply_header=*/false);
     const std::vector<int32_t> replies(tokens.is_reply.begin(), tokens.is_reply.end());
     int64_t reply_bytes = 0;
+    bool has_reply = false;
     for (const auto& message : document.messages) {
-      reply_bytes +=
-          message.role == "assistant" ? static_cast<int64_t>(message.content.size()) : 0;
+      if (message.role == "assistant") {
+        reply_bytes += static_cast<int64_t>(message.content.size());
+        has_reply = true;
+      }
     }
     check(
         reply_bytes > 0,
-        "there is nothing to learn, no turn is the assistant's (role assistant)");
+        "there is nothing to learn, ",
+        has_reply ? "what the assistant says is empty"
+                  : "no turn is the assistant's (role assistant)");
     writer_.add(tokens.ids, static_cast<int64_t>(document.text.size()));
     replies_->add(replies, reply_bytes);
     reply_tokens_ += std::count(replies.begin(), replies.end(), 1);

@@ -377,6 +377,9 @@ TEST_CASE("resume: what was not given comes from the run", "[apps]") {
     const std::string other = folder.write("other.toml", "lr = 1\n");
     CHECK(refused({"--config", same}).empty());
     CHECK_THAT(refused({"--config", other}), ContainsSubstring("lr in " + other));
+    CHECK_THAT(
+        refused({"--config", same, "--config", other}),
+        ContainsSubstring("--config: given more than once"));
   }
   SECTION("from a run without its configuration") {
     Program program;

@@ -63,6 +63,7 @@ TEST_CASE("Wrong flags are named", "[programs]") {
       {{preset("syntax.toml", "steps = = 3\n")}, 2, {"syntax.toml line 1"}},
       {{"--config=missing.toml"}, 2, {"--config", "missing.toml", "no such file"}},
       {{"--resume"}, 2, {"--resume", "no run"}},
+      {{"--out=" + folder.write("file", "")}, 2, {"--out: ", "file is a file"}},
   });
   check_mistake("moe-train", {"--out", "x"}, {{}, 2, {"--data"}});
   check_mistake("moe-train", {"--data", "x"}, {{}, 2, {"--out"}});

@@ -362,6 +362,11 @@ TEST_CASE(
   other.back() = "bytes";
   other[other.size() - 2] = "--tokenizer";
   CHECK_THAT(error_of("moe-train", other, 2), ContainsSubstring("--tokenizer and --from"));
+  other[other.size() - 2] = "--config";
+  other.back() = folder.write("bytes.toml", "tokenizer = \"bytes\"\n");
+  CHECK_THAT(
+      error_of("moe-train", other, 2),
+      ContainsSubstring("tokenizer in " + other.back() + " and --from"));
 }
 
 TEST_CASE("moe-train --from takes options of many values, too", "[programs]") {
@@ -460,7 +465,15 @@ TEST_CASE("moe-train learns replies of conversations", "[programs]") {
   nothing[2] = "--data=" + silent;
   CHECK_THAT(
       last_error_line("moe-train", run("moe-train", nothing).err),
-      ContainsSubstring("document 1: there is nothing to learn"));
+      ContainsSubstring("document 1: there is nothing to learn, no turn is the assistant's"));
+  folder.write(
+      "silent.jsonl",
+      R"({"messages": [{"role": "user", "content": "Say a."},)"
+      R"( {"role": "assistant", "content": ""}]})"
+      "\n");
+  CHECK_THAT(
+      last_error_line("moe-train", run("moe-train", nothing).err),
+      ContainsSubstring("nothing to learn, what the assistant says is empty"));
   const auto reply = run(
       "moe-generate",
       {out + "2", "--chat", "--prompt", "Say a.", "--temperature=0", "--json", "--threads=1"});
