@@ -98,6 +98,13 @@ void check_out(const Arguments& arguments) {
   }
 }
 
+void check_stop(const Arguments& arguments) {
+  if (arguments.stop_after < 0) {
+    throw UsageError(fmt::format(
+        "--stop-after: {} is not possible; a step, or 0 for the last", arguments.stop_after));
+  }
+}
+
 void check_data(const Arguments& arguments) {
   if (arguments.training.data.empty()) {
     throw UsageError("--data: no training text is given; --data NAME=PATH");
@@ -189,6 +196,26 @@ void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
   arguments.training.tokenizer = folder.string();
 }
 
+/// Options of routing without the one that they refine are a mistake.
+void check_routing_options(const CommandLine& line, const DecoderOptions& model) {
+  const DecoderOptions defaults;
+  if (line.given("router_groups") && model.router_groups != defaults.router_groups &&
+      !model.router_selection.starts_with("groups")) {
+    throw UsageError(fmt::format(
+        "{}: {} needs router_selection groups_by_max or groups_by_top2, not {}",
+        line.given_as("router_groups"),
+        model.router_groups,
+        model.router_selection));
+  }
+  if (line.given("capacity_drop") && model.capacity_drop != defaults.capacity_drop &&
+      model.capacity_factor == 0.0) {
+    throw UsageError(fmt::format(
+        "{}: {} needs a capacity_factor above 0",
+        line.given_as("capacity_drop"),
+        model.capacity_drop));
+  }
+}
+
 /// New experts are for the new text: a balancing loss would draw its tokens to the old ones.
 void leave_balance_alone(const CommandLine& line, TrainerOptions& training) {
   const auto& only = training.only;
@@ -275,6 +302,7 @@ int train(int argc, char** argv) {
       "moe-train", "Trains a mixture-of-experts language model.", libtorch_details);
   add_arguments(line, arguments);
   line.parse(argc, argv);
+  check_stop(arguments);
   if (arguments.resume) {
     check_out(arguments);
     resume_options(line, RunFolder(arguments.out).config().string());
@@ -282,6 +310,9 @@ int train(int argc, char** argv) {
   take_router_preset(line, arguments);
   take_model_from_folder(line, arguments);
   leave_balance_alone(line, arguments.training);
+  if (!arguments.resume) {
+    check_routing_options(line, arguments.model);
+  }
   line.print_config_if_asked();
   check_out(arguments);
   check_data(arguments);

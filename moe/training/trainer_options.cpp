@@ -110,6 +110,11 @@ void check_lora(const TrainerOptions& options) {
       options.lora_rank,
       "at least 1 beside lora_targets");
   check_option(
+      options.lora_rank > 0 || options.lora_alpha == 0.0,
+      "lora_rank",
+      options.lora_rank,
+      "at least 1 beside lora_alpha");
+  check_option(
       options.lora_rank == 0 || (options.freeze.empty() && options.only.empty()),
       "lora_rank",
       options.lora_rank,
@@ -127,6 +132,12 @@ void check_routing(const TrainerOptions& options) {
   check_number_not_negative(
       "communication_balancing_weight", options.communication_balancing_weight);
   check_at_least(0, "balancing_devices", options.balancing_devices);
+  check_option(
+      options.balancing_devices == 0 || options.device_balancing_weight > 0.0 ||
+          options.communication_balancing_weight > 0.0,
+      "balancing_devices",
+      options.balancing_devices,
+      "only with a device_balancing_weight or communication_balancing_weight");
   check_number_not_negative("importance_weight", options.importance_weight);
   check_number_not_negative("router_z_weight", options.router_z_weight);
   check_number_not_negative("selection_bias_rate", options.selection_bias_rate);

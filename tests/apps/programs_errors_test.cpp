@@ -63,6 +63,10 @@ TEST_CASE("Wrong flags are named", "[programs]") {
       {{preset("syntax.toml", "steps = = 3\n")}, 2, {"syntax.toml line 1"}},
       {{"--config=missing.toml"}, 2, {"--config", "missing.toml", "no such file"}},
       {{"--resume"}, 2, {"--resume", "no run"}},
+      {{"--stop-after=-1"}, 2, {"--stop-after: -1 is not possible"}},
+      {{"--router-groups=2"}, 2, {"--router-groups: 2 needs", "groups_by_max"}},
+      {{preset("groups.toml", "router_groups = 2\n")}, 2, {"router_groups in", "groups.toml"}},
+      {{"--capacity-drop=score"}, 2, {"--capacity-drop: score needs a capacity_factor"}},
       {{"--out=" + folder.write("file", "")}, 2, {"--out: ", "file is a file"}},
   });
   check_mistake("moe-train", {"--out", "x"}, {{}, 2, {"--data"}});
@@ -79,6 +83,7 @@ TEST_CASE("Impossible sizes are named before anything is written", "[programs]")
       {{"--tokenizer=missing.json"}, 1, {"tokenizer", "missing.json"}},
       {{"--device=tpu"}, 1, {"device", "tpu", "cuda"}},
       {{"--freeze=routers"}, 1, {"freeze: routers is not one of"}},
+      {{"--lora-alpha=4"}, 1, {"lora_rank: 0 is not possible; at least 1 beside lora_alpha"}},
   });
   // What needs the model, too, is said before the text is encoded.
   const TemporaryFolder folder;

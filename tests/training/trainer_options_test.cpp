@@ -123,6 +123,23 @@ TEST_CASE("TrainerOptions: adapters learn alone", "[training]") {
       validate(options), ContainsSubstring("lora_rank: 8 is not possible; without freeze"));
 }
 
+TEST_CASE("TrainerOptions: what would do nothing is refused", "[training]") {
+  using O = TrainerOptions;
+  CHECK(
+      refusal(&O::lora_alpha, 4.0) ==
+      "lora_rank: 0 is not possible; at least 1 beside lora_alpha");
+  CHECK(
+      refusal(&O::balancing_devices, int64_t{2}) ==
+      "balancing_devices: 2 is not possible; only with a device_balancing_weight or "
+      "communication_balancing_weight");
+  for (const auto field : {&O::device_balancing_weight, &O::communication_balancing_weight}) {
+    TrainerOptions options;
+    options.balancing_devices = 2;
+    options.*field = 0.1;
+    CHECK_NOTHROW(validate(options));
+  }
+}
+
 TEST_CASE("TrainerOptions: the parts that learn have names", "[training]") {
   using O = TrainerOptions;
   using Texts = std::vector<std::string>;
