@@ -187,11 +187,7 @@ std::vector<std::string> save_model_folder(
     const DecoderOptions& options,
     const StateDict& tensors,
     const ModelExtras& extras) {
-  std::error_code ignored;
-  check(
-      !fs::exists(folder, ignored) || fs::is_empty(folder, ignored),
-      folder.string(),
-      ": is already there; choose a new folder or remove it first");
+  check_is_new(folder);
   AtomicFolder target(folder);
   auto notices = write_files(target.path(), folder, options, lazy_tensors_of(tensors), extras);
   target.commit();
