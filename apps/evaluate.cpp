@@ -233,10 +233,7 @@ LoadedModel load_rounded(const Arguments& arguments) {
       " is more than the model's context_length (",
       context,
       ")");
-  LoadedModel loaded{
-      read_model(opened.folder, arguments.model.device),
-      opened.folder.path(),
-      std::move(opened.end_of_text)};
+  auto loaded = load_model(std::move(opened), arguments.model.device);
   if (weights != WeightType::float32) {
     round_weights(loaded.model, weights);
   }

@@ -53,12 +53,13 @@ DecoderLM read_model(const ModelFolder& folder, const std::string& device) {
   return model;
 }
 
-LoadedModel load_model(const ModelArguments& arguments) {
-  auto opened = open_model_folder(arguments);
+LoadedModel load_model(OpenedModel opened, const std::string& device) {
   return {
-      read_model(opened.folder, arguments.device),
-      opened.folder.path(),
-      std::move(opened.end_of_text)};
+      read_model(opened.folder, device), opened.folder.path(), std::move(opened.end_of_text)};
+}
+
+LoadedModel load_model(const ModelArguments& arguments) {
+  return load_model(open_model_folder(arguments), arguments.device);
 }
 
 } // namespace moe

@@ -41,7 +41,10 @@ struct LoadedModel {
   std::vector<int32_t> end_of_text; ///< what its configuration says that ends a text
 };
 
-/// Both.
+/// Reads the weights of an opened model, ready to compute on `device`.
+LoadedModel load_model(OpenedModel opened, const std::string& device);
+
+/// Opens a model and reads its weights.
 LoadedModel load_model(const ModelArguments& arguments);
 
 } // namespace moe

@@ -51,10 +51,8 @@ void check_sequence(const DecoderOptions& model, const TrainerOptions& options) 
 
 /// Before the text is encoded, which may take long: throws where the model lacks a part that
 /// the options name.
-void check_trainable(const DecoderOptions& model, const TrainerOptions& options) {
-  const auto new_experts = options.from.empty()
-                               ? NewExperts()
-                               : read_new_experts(find_model_folder(options.from).folder);
+void check_trainable(
+    const DecoderOptions& model, const TrainerOptions& options, const NewExperts& new_experts) {
   std::vector<ParameterRows> parameters;
   for (const auto& tensor : decoder_tensors(model)) {
     if (!is_buffer(tensor.name)) {
@@ -111,7 +109,10 @@ void TrainingRun::start(const DecoderOptions& model) {
   check_sequence(given, options_);
   // As a checkpoint says it, so that the run computes the same after a resume.
   const auto complete = canonical(given);
-  check_trainable(complete, options_);
+  const auto from =
+      options_.from.empty() ? std::filesystem::path() : find_model_folder(options_.from).folder;
+  const auto new_experts = from.empty() ? NewExperts() : read_new_experts(from);
+  check_trainable(complete, options_, new_experts);
   const auto data_folder = folder_.root() / "data";
   // Texts may have changed since an earlier run in this folder.
   forget_training_data(data_folder);
@@ -119,15 +120,12 @@ void TrainingRun::start(const DecoderOptions& model) {
     data_ = prepare_training_data(data_folder, options_, *tokenizer_, callbacks_.log);
     torch::manual_seed(options_.seed);
     DecoderLM new_model(complete);
-    NewExperts new_experts;
-    if (!options_.from.empty()) {
-      const auto from = find_model_folder(options_.from).folder;
+    if (!from.empty()) {
       const ModelFolder folder(from);
       folder.load_into(*new_model);
       family_ = folder.family();
       origin_ = folder.extras();
       keep_companions(from);
-      new_experts = read_new_experts(from);
     }
     trainer_.emplace(new_model, training_dataset(data_, options_), options_, new_experts);
     check_has_targets(held_out());
