@@ -62,7 +62,7 @@ void check_arguments(const Arguments& arguments) {
 /// What generation costs with so many tokens in view.
 struct ContextCost {
   int64_t length = 0;
-  int64_t cache_bytes = 0; ///< keys and values in float32, as this library keeps them
+  int64_t cache_bytes = 0; ///< keys and values in float32; weights of another type halve them
   int64_t operations = 0;  ///< of one token
 };
 

@@ -25,7 +25,8 @@ namespace moe {
 /// A session with float32 weights follows its model: a text that `begin` starts is computed
 /// with the weights of that time, so a session can be kept while the model trains. They must
 /// not change between `begin` and the last token of the text. Weights of another type are
-/// packed when the session is made, and stay what they were.
+/// packed when the session is made, and stay what they were; with them keys and values are
+/// kept as float16, in half of the memory.
 class InferenceSession {
  public:
   virtual ~InferenceSession() = default;

@@ -60,6 +60,11 @@ struct PackedDecoder {
   /// no embedding but one row.
   int64_t bytes() const;
   int64_t active_bytes() const;
+
+  /// Whether keys and values are kept as float16: where weights lose more than these do.
+  bool has_half_cache() const {
+    return type != WeightType::float32;
+  }
 };
 
 /// What keeps a model from being packed, such as the option "norm_placement"; empty if nothing

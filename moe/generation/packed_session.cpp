@@ -51,25 +51,29 @@ void PackedSession::begin(int64_t num_sequences, int64_t capacity) {
     // Matrices are views of the model's memory, but vectors are copies.
     packed_ = pack_decoder(model_, WeightType::float32);
   }
-  auto& mixer = model_.is_empty() ? blocks_.begin()->second->mixer()
-                                  : model_->layers->at<DecoderBlockImpl>(0).mixer();
+  const auto& options = packed_.options;
+  const auto type = packed_.has_half_cache() ? torch::kFloat16 : torch::kFloat32;
   const bool same = loop_.has_value() && capacity == capacity_ &&
                     num_sequences == static_cast<int64_t>(sequences_.size());
   sequences_.clear();
   for (int64_t i = 0; i < num_sequences; ++i) {
     auto& sequence = sequences_.emplace_back();
-    for (int64_t layer = 0; layer < packed_.options.num_layers; ++layer) {
-      auto state = mixer.make_state(/*batch_size=*/1, capacity);
-      auto& cache = dynamic_cast<KeyValueCache&>(*state);
-      sequence.caches.push_back({cache.key_memory(), cache.value_memory()});
-      sequence.states.push_back(std::move(state));
+    for (int64_t layer = 0; layer < options.num_layers; ++layer) {
+      auto cache = std::make_unique<KeyValueCache>(
+          /*batch_size=*/1,
+          resolved_num_kv_heads(options),
+          capacity,
+          resolved_head_dim(options),
+          type);
+      sequence.caches.push_back({cache->key_memory(), cache->value_memory()});
+      sequence.states.push_back(std::move(cache));
     }
   }
   if (!same) {
     loop_.emplace(packed_, num_sequences, capacity);
   }
   capacity_ = capacity;
-  logits_.resize(static_cast<size_t>(num_sequences * packed_.options.vocab_size));
+  logits_.resize(static_cast<size_t>(num_sequences * options.vocab_size));
 }
 
 /// A block with the norms and the attention of a layer.
@@ -91,7 +95,7 @@ NextToken PackedSession::next_token(Sequence& sequence, int32_t id) {
       " of ",
       capacity_);
   for (auto& state : sequence.states) {
-    dynamic_cast<KeyValueCache&>(*state).advance(1);
+    state->advance(1);
   }
   return {id, sequence.length++, capacity_, sequence.caches.data()};
 }

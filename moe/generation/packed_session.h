@@ -13,7 +13,7 @@ namespace moe {
 /// Computes tokens from packed weights: single ones by the `TokenLoop`, long prompts layer by
 /// layer with the decoder's attention and the experts' kernels. Weights of other types than
 /// float32 are unpacked while they are used: those of one layer's attention, and a few rows of
-/// an expert.
+/// an expert. With them keys and values are kept as float16.
 class PackedSession : public InferenceSession {
  public:
   /// `model` has no `packing_obstacle`. It is kept alive, and followed, for float32 weights
@@ -32,8 +32,8 @@ class PackedSession : public InferenceSession {
 
  private:
   struct Sequence {
-    std::vector<std::unique_ptr<MixerState>> states; // one per layer
-    std::vector<LayerCache> caches;                  // their memory
+    std::vector<std::unique_ptr<KeyValueCache>> states; // one per layer
+    std::vector<LayerCache> caches;                     // their memory
     int64_t length = 0;
   };
 

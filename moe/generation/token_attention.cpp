@@ -1,3 +1,5 @@
+#include <c10/util/Half.h>
+
 #include <algorithm>
 
 #include "moe/generation/token_work_internal.h"
@@ -5,6 +7,25 @@
 #include "moe/kernels/cpu_norm.h"
 
 namespace moe::token_loop {
+namespace {
+
+/// Where the key or value of a token is computed: in the cache, or in a spare place.
+float* place_to_compute(float* cached, float* /*spare*/) {
+  return cached;
+}
+float* place_to_compute(Float16* /*cached*/, float* spare) {
+  return spare;
+}
+
+/// Puts what was computed there into the cache.
+void put(const float* /*computed*/, int64_t /*count*/, float* /*cached*/) {}
+void put(const float* computed, int64_t count, Float16* cached) {
+  for (int64_t i = 0; i < count; ++i) {
+    cached[i] = {c10::Half(computed[i]).x};
+  }
+}
+
+} // namespace
 
 void Work::run_attention(size_t layer, std::span<const NextToken> tokens, Scratch& own) {
   const auto& weights = model.layers[layer];
@@ -29,7 +50,12 @@ void Work::run_attention(size_t layer, std::span<const NextToken> tokens, Scratc
       [] {},
       [&](int64_t task) {
         const int64_t t = task / sizes.kv_heads;
-        attend_head(tokens[t], t, layer, task % sizes.kv_heads, own);
+        const int64_t head = task % sizes.kv_heads;
+        if (model.has_half_cache()) {
+          attend_head<Float16>(tokens[t], t, layer, head, own);
+        } else {
+          attend_head<float>(tokens[t], t, layer, head, own);
+        }
       });
   const int64_t out_rows = panel_rows(weights.o.row_bytes(), sizes.options.model_dim);
   counters.run(
@@ -83,7 +109,9 @@ const float* Work::heads_of(int64_t t, size_t layer, Scratch& own) {
   return own.normed_heads.data();
 }
 
-/// The query heads of one key and value head: normed, turned, cached, attended.
+/// The query heads of one key and value head: normed, turned, cached, attended. `Cached` is a
+/// number of the cache.
+template <typename Cached>
 void Work::attend_head(
     const NextToken& token, int64_t t, size_t layer, int64_t head, Scratch& own) {
   const auto& weights = model.layers[layer];
@@ -95,12 +123,19 @@ void Work::attend_head(
   const bool by_head = weights.q_norm.size() == static_cast<size_t>(dim);
   float* const gathered = own.gathered.data();
   float* const queries = gathered + shape.width();
+  float* const spare = queries + group * dim;
   const float* const keys = projected + sizes.query_dim + head * dim;
   std::copy_n(projected + head * group * dim, group * dim, gathered);
   std::copy_n(keys, dim, gathered + group * dim);
   std::copy_n(keys + sizes.kv_heads * dim, dim, gathered + (group + 1) * dim);
-  float* const cached_keys = token.layers[layer].keys + head * token.capacity * dim;
-  float* const cached_values = token.layers[layer].values + head * token.capacity * dim;
+  const auto cached = [&](void* memory, int64_t position) {
+    return static_cast<Cached*>(memory) + (head * token.capacity + position) * dim;
+  };
+  const LayerCache& cache = token.layers[layer];
+  Cached* const key = cached(cache.keys, token.position);
+  Cached* const value = cached(cache.values, token.position);
+  float* const computed_key = place_to_compute(key, spare);
+  float* const computed_value = place_to_compute(value, spare + dim);
   cpu::turn_heads(
       1,
       token.position,
@@ -111,11 +146,9 @@ void Work::attend_head(
        angles[layer]->dim,
        angles[layer]->cos.data(),
        angles[layer]->sin.data()},
-      {gathered,
-       queries,
-       cached_keys + token.position * dim,
-       cached_values + token.position * dim,
-       own.roots.data()});
+      {gathered, queries, computed_key, computed_value, own.roots.data()});
+  put(computed_key, dim, key);
+  put(computed_value, dim, value);
   const int64_t window = weights.sliding_window;
   const int64_t first = window > 0 ? std::max<int64_t>(0, token.position - window + 1) : 0;
   for (int64_t query = 0; query < group; ++query) {
@@ -125,8 +158,8 @@ void Work::attend_head(
         sizes.attention_multiplier,
         weights.sinks.empty() ? nullptr : &weights.sinks[head * group + query],
         queries + query * dim,
-        cached_keys + first * dim,
-        cached_values + first * dim,
+        cached(cache.keys, first),
+        cached(cache.values, first),
         own.scores.data(),
         attended.at(t) + (head * group + query) * dim);
   }

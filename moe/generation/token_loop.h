@@ -12,10 +12,11 @@ namespace token_loop {
 struct Work;
 }
 
-/// The keys and values of a sequence in one layer, each [Hkv, capacity, head_dim].
+/// The keys and values of a sequence in one layer, each [Hkv, capacity, head_dim]: float, or
+/// Float16 where `PackedDecoder::has_half_cache`.
 struct LayerCache {
-  float* keys;
-  float* values;
+  void* keys;
+  void* values;
 };
 
 /// The next token of one sequence.

@@ -152,7 +152,7 @@ struct Scratch {
   std::vector<float> scores;
   int64_t heads_for = -1;          ///< the token of a layer that `normed_heads` holds
   std::vector<float> normed_heads; ///< queries and keys under a norm of all heads together
-  std::vector<float> gathered;     ///< the heads of an attention task, then its queries turned
+  std::vector<float> gathered;     ///< the heads of an attention task, then these turned
   std::vector<float> roots;
   std::vector<float> gate;
   std::vector<float> up;
@@ -183,6 +183,7 @@ struct Work {
   void plan(size_t layer, int64_t count, Scratch& own);
   void route_rows(const PackedLayer& layer, int64_t task, int64_t count, Scratch& own);
   const float* heads_of(int64_t t, size_t layer, Scratch& own);
+  template <typename Cached>
   void attend_head(const NextToken& token, int64_t t, size_t layer, int64_t head, Scratch& own);
   void compute_hidden(const PlanGroup& group, int64_t first, int64_t features, Scratch& own);
   void add_results(Panel panel, Scratch& own);

@@ -14,18 +14,26 @@ namespace {
 // So many numbers of a head are computed at once, in registers.
 constexpr int64_t kChunk = 32;
 
+float as_number(float number) {
+  return number;
+}
+float as_number(Float16 number) {
+  return from_float16(number);
+}
+
 // scores[t] = scale · query times key t.
+template <typename Number>
 void scores_portable(
     int64_t length,
     int64_t head_dim,
     float scale,
     const float* query,
-    const float* keys,
+    const Number* keys,
     float* scores) {
   for (int64_t t = 0; t < length; ++t) {
     float sum = 0.0F;
     for (int64_t i = 0; i < head_dim; ++i) {
-      sum += query[i] * keys[t * head_dim + i];
+      sum += query[i] * as_number(keys[t * head_dim + i]);
     }
     scores[t] = scale * sum;
   }
@@ -33,24 +41,40 @@ void scores_portable(
 
 #ifdef __x86_64__
 
+// What multiplies by AVX2 and FMA converts float16 too: there is no processor with the former
+// and without the latter.
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+[[gnu::target("avx2,fma,f16c"), gnu::always_inline]] inline __m256 load_eight(
+    const float* from) {
+  return _mm256_loadu_ps(from);
+}
+[[gnu::target("avx2,fma,f16c"), gnu::always_inline]] inline __m256 load_eight(
+    const Float16* from) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+}
+
 // Four keys share the loads of the query and the adding up of lanes; a multiple of eight
 // numbers in each.
-[[gnu::target("avx2,fma")]] void scores_avx2(
+template <typename Number>
+[[gnu::target("avx2,fma,f16c")]] void scores_avx2(
     int64_t length,
     int64_t head_dim,
     float scale,
     const float* query,
-    const float* keys,
+    const Number* keys,
     float* scores) {
   constexpr int64_t kKeys = 4;
   int64_t t = 0;
   for (; t + kKeys <= length; t += kKeys) {
-    const float* const key = keys + t * head_dim;
+    const Number* const key = keys + t * head_dim;
     __m256 sums[kKeys] = {};
     for (int64_t i = 0; i < head_dim; i += 8) {
       const __m256 part = _mm256_loadu_ps(query + i);
       for (int64_t k = 0; k < kKeys; ++k) {
-        sums[k] = _mm256_fmadd_ps(_mm256_loadu_ps(key + k * head_dim + i), part, sums[k]);
+        sums[k] = _mm256_fmadd_ps(load_eight(key + k * head_dim + i), part, sums[k]);
       }
     }
     const __m256 pairs =
@@ -62,17 +86,45 @@ void scores_portable(
   scores_portable(length - t, head_dim, scale, query, keys + t * head_dim, scores + t);
 }
 
+// out [8 · registers] = sum over t of weights[t] · rows[t * stride].
+template <int64_t registers>
+[[gnu::target("avx2,fma,f16c"), gnu::always_inline]] inline void weighted_sum_avx2(
+    int64_t length, int64_t stride, const float* weights, const Float16* rows, float* out) {
+  __m256 sums[registers] = {};
+  for (int64_t t = 0; t < length; ++t) {
+    const __m256 weight = _mm256_set1_ps(weights[t]);
+    for (int64_t i = 0; i < registers; ++i) {
+      sums[i] = _mm256_fmadd_ps(load_eight(rows + t * stride + 8 * i), weight, sums[i]);
+    }
+  }
+  for (int64_t i = 0; i < registers; ++i) {
+    _mm256_storeu_ps(out + 8 * i, sums[i]);
+  }
+}
+
+[[gnu::target("avx2,fma,f16c")]] void weigh_values_avx2(
+    int64_t length, int64_t head_dim, const float* weights, const Float16* values, float* out) {
+  int64_t i = 0;
+  for (; i + kChunk <= head_dim; i += kChunk) {
+    weighted_sum_avx2<kChunk / 8>(length, head_dim, weights, values + i, out + i);
+  }
+  for (; i < head_dim; i += 8) {
+    weighted_sum_avx2<1>(length, head_dim, weights, values + i, out + i);
+  }
+}
+
 #endif
 
+template <typename Number>
 void compute_scores(
     int64_t length,
     int64_t head_dim,
     float scale,
     const float* query,
-    const float* keys,
+    const Number* keys,
     float* scores) {
 #ifdef __x86_64__
-  if (head_dim % 8 == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+  if (head_dim % 8 == 0 && has_avx2()) {
     return scores_avx2(length, head_dim, scale, query, keys, scores);
   }
 #endif
@@ -80,29 +132,76 @@ void compute_scores(
 }
 
 // out [width] = sum over t of weights[t] · rows[t * stride]; a constant width unrolls.
+template <typename Number>
 [[gnu::always_inline]] inline void weighted_sum(
     int64_t width,
     int64_t length,
     int64_t stride,
     const float* __restrict weights,
-    const float* __restrict rows,
+    const Number* __restrict rows,
     float* __restrict out) {
   float sums[kChunk] = {};
   for (int64_t t = 0; t < length; ++t) {
     for (int64_t i = 0; i < width; ++i) {
-      sums[i] += weights[t] * rows[t * stride + i];
+      sums[i] += weights[t] * as_number(rows[t * stride + i]);
     }
   }
   std::copy_n(sums, width, out);
 }
 
-} // namespace
+template <typename Number>
+[[gnu::always_inline]] inline void weigh_by_chunks(
+    int64_t length, int64_t head_dim, const float* weights, const Number* values, float* out) {
+  int64_t i = 0;
+  for (; i + kChunk <= head_dim; i += kChunk) {
+    weighted_sum(kChunk, length, head_dim, weights, values + i, out + i);
+  }
+  if (i < head_dim) {
+    weighted_sum(head_dim - i, length, head_dim, weights, values + i, out + i);
+  }
+}
 
 // Compiled for each of these instruction sets; the one to run is chosen when the program is
 // loaded.
 #ifdef __x86_64__
 [[gnu::target_clones("default", "avx2", "avx512f")]]
 #endif
+void weigh_values(
+    int64_t length, int64_t head_dim, const float* weights, const float* values, float* out) {
+  weigh_by_chunks(length, head_dim, weights, values, out);
+}
+
+void weigh_values(
+    int64_t length, int64_t head_dim, const float* weights, const Float16* values, float* out) {
+#ifdef __x86_64__
+  if (head_dim % 8 == 0 && has_avx2()) {
+    return weigh_values_avx2(length, head_dim, weights, values, out);
+  }
+#endif
+  weigh_by_chunks(length, head_dim, weights, values, out);
+}
+
+template <typename Number>
+void attend(
+    int64_t length,
+    int64_t head_dim,
+    float scale,
+    const float* sink,
+    const float* query,
+    const Number* keys,
+    const Number* values,
+    float* scores,
+    float* out) {
+  compute_scores(length, head_dim, scale, query, keys, scores);
+  if (sink != nullptr) {
+    scores[length] = *sink;
+  }
+  cpu::softmax_row(sink != nullptr ? length + 1 : length, scores);
+  weigh_values(length, head_dim, scores, values, out);
+}
+
+} // namespace
+
 void attend_row(
     int64_t length,
     int64_t head_dim,
@@ -113,18 +212,20 @@ void attend_row(
     const float* values,
     float* scores,
     float* out) {
-  compute_scores(length, head_dim, scale, query, keys, scores);
-  if (sink != nullptr) {
-    scores[length] = *sink;
-  }
-  cpu::softmax_row(sink != nullptr ? length + 1 : length, scores);
-  int64_t i = 0;
-  for (; i + kChunk <= head_dim; i += kChunk) {
-    weighted_sum(kChunk, length, head_dim, scores, values + i, out + i);
-  }
-  if (i < head_dim) {
-    weighted_sum(head_dim - i, length, head_dim, scores, values + i, out + i);
-  }
+  attend(length, head_dim, scale, sink, query, keys, values, scores, out);
+}
+
+void attend_row(
+    int64_t length,
+    int64_t head_dim,
+    float scale,
+    const float* sink,
+    const float* query,
+    const Float16* keys,
+    const Float16* values,
+    float* scores,
+    float* out) {
+  attend(length, head_dim, scale, sink, query, keys, values, scores, out);
 }
 
 } // namespace moe

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "moe/kernels/float16.h"
+
 namespace moe {
 
 /// Attention of one query to some tokens:
@@ -19,6 +21,19 @@ void attend_row(
     const float* query,
     const float* keys,
     const float* values,
+    float* scores,
+    float* out);
+
+/// The same with keys and values that take half of the memory, which is what a token waits for
+/// in a long text.
+void attend_row(
+    int64_t length,
+    int64_t head_dim,
+    float scale,
+    const float* sink,
+    const float* query,
+    const Float16* keys,
+    const Float16* values,
     float* scores,
     float* out);
 

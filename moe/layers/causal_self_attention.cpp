@@ -176,12 +176,12 @@ torch::Tensor KeyValueCache::values() const {
   return values_.slice(/*dim=*/2, 0, length_);
 }
 
-float* KeyValueCache::key_memory() {
-  return keys_.mutable_data_ptr<float>();
+void* KeyValueCache::key_memory() {
+  return keys_.mutable_data_ptr();
 }
 
-float* KeyValueCache::value_memory() {
-  return values_.mutable_data_ptr<float>();
+void* KeyValueCache::value_memory() {
+  return values_.mutable_data_ptr();
 }
 
 void KeyValueCache::advance(int64_t tokens) {
@@ -318,7 +318,8 @@ torch::Tensor CausalSelfAttentionImpl::mix(
   torch::Tensor attended; // [B, H, S, head_dim]
   if (cache != nullptr) {
     cache->append(keys, values);
-    attended = attend(queries, cache->keys(), cache->values(), pattern);
+    const auto type = queries.scalar_type();
+    attended = attend(queries, cache->keys().to(type), cache->values().to(type), pattern);
   } else if (context.documents != nullptr) {
     attended = attend_within_documents(queries, keys, values, pattern, *context.documents);
   } else {

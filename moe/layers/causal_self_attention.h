@@ -75,7 +75,8 @@ struct CausalSelfAttentionOptions {
   TORCH_ARG(double, output_initializer_range) = 0.02;
 };
 
-/// The keys and values of one layer, for as many tokens as it was made for.
+/// The keys and values of one layer, for as many tokens as it was made for. Its type may be
+/// narrower than that of the attention, which then computes with rounded keys and values.
 class KeyValueCache : public MixerState {
  public:
   KeyValueCache(
@@ -96,10 +97,10 @@ class KeyValueCache : public MixerState {
     return length_;
   }
 
-  /// For kernels that write keys and values themselves: the memory of all of them, float32
-  /// [B, Hkv, capacity, head_dim], and to say that there are `tokens` more.
-  float* key_memory();
-  float* value_memory();
+  /// For kernels that write keys and values themselves: the memory of all of them,
+  /// [B, Hkv, capacity, head_dim] of the cache's type, and to say that there are `tokens` more.
+  void* key_memory();
+  void* value_memory();
   void advance(int64_t tokens);
 
  private:

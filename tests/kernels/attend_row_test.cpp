@@ -1,5 +1,7 @@
 #include "moe/kernels/attend_row.h"
 
+#include <c10/util/Half.h>
+
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -19,20 +21,33 @@ std::vector<float> waves(int64_t count, double step) {
   return numbers;
 }
 
-} // namespace
+std::vector<Float16> halves_of(const std::vector<float>& numbers) {
+  std::vector<Float16> halves;
+  for (const float number : numbers) {
+    halves.push_back({c10::Half(number).x});
+  }
+  return halves;
+}
 
-TEST_CASE("attend_row: softmax of the scores over the values", "[kernels]") {
-  const auto length = GENERATE(int64_t{1}, 2, 7, 33, 300);
-  const auto dim = GENERATE(int64_t{2}, 16, 32, 48, 64, 96, 128);
-  const bool has_sink = GENERATE(false, true);
-  CAPTURE(length, dim, has_sink);
+float as_float(float number) {
+  return number;
+}
+float as_float(Float16 number) {
+  return c10::Half(number.bits, c10::Half::from_bits());
+}
+
+template <typename Number>
+void check_attention(
+    int64_t length,
+    int64_t dim,
+    bool has_sink,
+    const std::vector<Number>& keys,
+    const std::vector<Number>& values) {
   const auto query = waves(dim, 0.3);
-  const auto keys = waves(length * dim, 0.17);
-  const auto values = waves(length * dim, 0.11);
   std::vector<double> weights(static_cast<size_t>(length));
   for (int64_t t = 0; t < length; ++t) {
     for (int64_t i = 0; i < dim; ++i) {
-      weights[t] += 0.125 * query[i] * keys[t * dim + i];
+      weights[t] += 0.125 * query[i] * as_float(keys[t * dim + i]);
     }
   }
   const float sink = 0.75F;
@@ -57,10 +72,33 @@ TEST_CASE("attend_row: softmax of the scores over the values", "[kernels]") {
   for (int64_t i = 0; i < dim; ++i) {
     double expected = 0.0;
     for (int64_t t = 0; t < length; ++t) {
-      expected += weights[t] / sum * values[t * dim + i];
+      expected += weights[t] / sum * as_float(values[t * dim + i]);
     }
     CHECK(std::abs(out[i] - expected) < 1e-5);
   }
+}
+
+} // namespace
+
+TEST_CASE("from_float16: every number of the type", "[kernels]") {
+  for (uint32_t bits = 0; bits <= 0xFFFF; ++bits) {
+    const Float16 number{static_cast<uint16_t>(bits)};
+    const float expected = as_float(number);
+    const float actual = from_float16(number);
+    REQUIRE((std::isnan(expected) ? std::isnan(actual) : actual == expected));
+    REQUIRE(std::signbit(actual) == std::signbit(expected));
+  }
+}
+
+TEST_CASE("attend_row: softmax of the scores over the values", "[kernels]") {
+  const auto length = GENERATE(int64_t{1}, 2, 7, 33, 300);
+  const auto dim = GENERATE(int64_t{2}, 16, 20, 32, 48, 64, 96, 128);
+  const bool has_sink = GENERATE(false, true);
+  CAPTURE(length, dim, has_sink);
+  const auto keys = waves(length * dim, 0.17);
+  const auto values = waves(length * dim, 0.11);
+  check_attention(length, dim, has_sink, keys, values);
+  check_attention(length, dim, has_sink, halves_of(keys), halves_of(values));
 }
 
 TEST_CASE("softmax_row: sums to one, far from zero too", "[kernels]") {

@@ -1,6 +1,7 @@
 #include "moe/layers/top_k_router.h"
 
 #include <ATen/autocast_mode.h>
+#include <torch/nn/modules/container/any.h>
 
 #include <cmath>
 
