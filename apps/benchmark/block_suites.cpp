@@ -10,6 +10,7 @@
 #include "moe/layers/top_k_router.h"
 #include "moe/libtorch.h"
 #include "moe/training/adamw.h"
+#include "moe/training/autocast_guard.h"
 
 namespace moe {
 namespace {
@@ -102,11 +103,16 @@ std::vector<Measurement> measure_block(
     const NoteCallback& note) {
   note("block " + work.name);
   torch::manual_seed(0);
-  const auto options = torch::TensorOptions(find_dtype(dtype)).device(device);
+  // As in training: on the CPU autocast rounds the factors of products, on a CUDA device the
+  // block converts its weights before.
+  const auto type = find_dtype(dtype);
+  const auto options =
+      torch::TensorOptions(device.is_cpu() ? torch::kFloat32 : type).device(device);
+  const auto cast_type = device.is_cpu() ? type : torch::kFloat32;
   const auto shape = block_shape(work);
   RoutedExperts sparse(shape, options);
   Expert dense(ExpertOptions(shape.model_dim, shape.per_token * shape.expert_dim));
-  dense->to(device, find_dtype(dtype));
+  dense->to(device, at::typeMetaToScalarType(options.dtype()));
   const auto input = torch::randn({shape.tokens, shape.model_dim}).to(options).requires_grad_();
   const auto gradient = torch::randn_like(input);
   const auto finish = [&] {
@@ -116,6 +122,7 @@ std::vector<Measurement> measure_block(
     }
   };
   const auto run_dense = [&] {
+    const AutocastGuard autocast(device.type(), cast_type);
     dense(input).backward(gradient);
     dense->zero_grad();
     finish();
@@ -124,6 +131,7 @@ std::vector<Measurement> measure_block(
   for (const std::string kind : {"uniform", "zipf", "same"}) {
     const auto experts = assignment(kind, shape).to(device);
     const auto run_sparse = [&](ExpertComputation compute) {
+      const AutocastGuard autocast(device.type(), cast_type);
       sparse.forward(input, experts, compute).backward(gradient);
       sparse.clear_gradients();
       finish();

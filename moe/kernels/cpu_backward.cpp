@@ -1,9 +1,12 @@
 #include <algorithm>
+#include <array>
 #include <numeric>
+#include <type_traits>
 
 #include "moe/kernels/cpu_activation.h"
 #include "moe/kernels/cpu_expert_mlp.h"
 #include "moe/kernels/cpu_gemm.h"
+#include "moe/kernels/cpu_rounding.h"
 #include "moe/kernels/cpu_rows.h"
 #include "moe/kernels/cpu_tasks.h"
 #include "moe/kernels/cpu_tensors.h"
@@ -31,19 +34,26 @@ namespace {
 
 constexpr int64_t kBackwardChunk = 64;
 
-/// What a thread works in.
+/// What a thread works in. The places to round from and what was rounded are there for bfloat16
+/// only.
 struct BackwardScratch {
-  explicit BackwardScratch(const Sizes& sizes)
+  BackwardScratch(const Sizes& sizes, bool rounds)
       : outputs(0),
         chunk(outputs + sizes.model_dim * kMaxLanes),
         weights(chunk + kBackwardChunk * kMaxLanes),
         weight_gradients(weights + kMaxLanes),
-        size(weight_gradients + kMaxLanes) {}
+        spare(weight_gradients + kMaxLanes),
+        factor(spare + (rounds ? 5 * kSpare : 0)),
+        size(factor + (rounds ? sizes.up_width * kMaxLanes / 2 : 0)) {}
+
+  static constexpr int64_t kSpare = kBackwardChunk * kMaxLanes;
 
   int64_t outputs;          ///< G^T [D, lanes]
   int64_t chunk;            ///< dH^T, then dX^T, of a chunk [chunk, lanes]
   int64_t weights;          ///< row weights [lanes]
   int64_t weight_gradients; ///< [lanes]
+  int64_t spare;            ///< gate, up, their gradients, hidden, of a chunk [chunk, lanes]
+  int64_t factor;           ///< dP^T [2F, lanes] as a right factor
   int64_t size;
 };
 
@@ -73,25 +83,169 @@ at::Tensor transpose_experts(const at::Tensor& weights, const RowTiles& plan) {
   return result;
 }
 
-/// Adds the sum over D of bias · G^T [D, lanes] to `sum` [lanes].
-void add_products(
-    int64_t dim, int64_t lanes, const float* bias, const float* outputs, float* sum) {
-  for (int64_t d = 0; d < dim; ++d, outputs += lanes) {
-    for (int64_t i = 0; i < lanes; ++i) {
-      sum[i] += bias[d] * outputs[i];
+/// The sum over i of a[i] · b[i], in the lanes of vector registers.
+float product(const float* a, const float* b, int64_t count) {
+  std::array<float, 16> sums{};
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) {
+    for (int64_t lane = 0; lane < 16; ++lane) {
+      sums[lane] += a[i + lane] * b[i + lane];
     }
   }
+  for (; i < count; ++i) {
+    sums[0] += a[i] * b[i];
+  }
+  return std::accumulate(sums.begin(), sums.end(), 0.0F);
+}
+
+/// Weights transposed, of the type of the products.
+at::Tensor transposed_factor(
+    const at::Tensor& weights, const RowTiles& plan, at::ScalarType type) {
+  return transpose_experts(weights, plan).to(type);
+}
+
+/// What is known of all tiles when they are done.
+struct TileGradients {
+  at::Tensor up;         ///< dP^T of all tiles, one after the other
+  at::Tensor hidden;     ///< (row_weight · H)^T of all tiles
+  at::Tensor row_weight; ///< [N]
+  at::Tensor input;      ///< [N, D]; undefined unless asked for
+};
+
+template <typename Element>
+TileGradients backward_tiles(
+    const at::Tensor& output_gradient,
+    const RowTiles& plan,
+    const Dispatch& rows,
+    const ExpertWeights& weights,
+    const ExpertForm& form,
+    const at::Tensor& preactivations,
+    const Sizes& sizes,
+    bool needs_input) {
+  constexpr bool rounds = !std::is_same_v<Element, float>;
+  const auto dim = sizes.model_dim;
+  const auto width = sizes.expert_dim;
+  const auto up_width = sizes.up_width;
+  const auto options = output_gradient.options();
+  const auto type = kTensorType<Element>;
+
+  const auto down_transposed = transposed_factor(weights.down, plan, type); // [E, F, D]
+  const auto up_transposed =
+      needs_input ? transposed_factor(weights.up, plan, type) : at::Tensor(); // [E, D, 2F]
+  const TileGradients gradients{
+      at::empty({plan.num_lanes * up_width}, options.dtype(type)),
+      at::empty({plan.num_lanes * width}, options.dtype(type)),
+      at::empty({sizes.rows}, options),
+      needs_input ? at::empty({sizes.rows, dim}, options) : at::Tensor()};
+
+  const int32_t* row_token = rows.row_token.const_data_ptr<int32_t>();
+  const float* row_weight = rows.row_weight.const_data_ptr<float>();
+  const float* g = output_gradient.const_data_ptr<float>();
+  const auto* kept = static_cast<const Element*>(preactivations.const_data_ptr());
+  const auto* down = static_cast<const Element*>(down_transposed.const_data_ptr());
+  const auto* up =
+      needs_input ? static_cast<const Element*>(up_transposed.const_data_ptr()) : nullptr;
+  const float* down_bias = data_or_null(weights.down_bias);
+  float* const result = needs_input ? gradients.input.mutable_data_ptr<float>() : nullptr;
+  auto* const all_up_gradients = static_cast<Element*>(gradients.up.mutable_data_ptr());
+  auto* const all_hidden = static_cast<Element*>(gradients.hidden.mutable_data_ptr());
+  float* const row_weight_gradient = gradients.row_weight.mutable_data_ptr<float>();
+  const BackwardScratch layout(sizes, rounds);
+
+  const auto compute_tile = [&](int64_t task, float* scratch) {
+    const MatrixRegisters registers;
+    const RowTile& tile = plan.tiles[plan.largest_first[task]];
+    const auto lanes = tile.lanes;
+    auto* const outputs = reinterpret_cast<Element*>(scratch + layout.outputs);
+    float* const chunk = scratch + layout.chunk;
+    float* const lane_weight = scratch + layout.weights;
+    float* const lane_gradient = scratch + layout.weight_gradients;
+    const auto spare = [&](int64_t i) { return scratch + layout.spare + i * layout.kSpare; };
+    gather_transposed(tile, row_token, g, dim, outputs);
+    gather_weights(tile, row_weight, lane_weight);
+    std::fill_n(lane_gradient, lanes, 0.0F);
+
+    const Element* const tile_down = down + tile.expert * dim * width;
+    const Element* const tile_kept = kept + tile.first_lane * up_width;
+    Element* const tile_gradients = all_up_gradients + tile.first_lane * up_width;
+    Element* const tile_hidden = all_hidden + tile.first_lane * width;
+    Element* const factor =
+        rounds ? reinterpret_cast<Element*>(scratch + layout.factor) : tile_gradients;
+    for (int64_t f = 0; f < width; f += kBackwardChunk) {
+      const auto count = std::min(kBackwardChunk, width - f);
+      gemm(
+          count,
+          lanes,
+          dim,
+          {tile_down + f * dim, dim},
+          {outputs, lanes},
+          {chunk, lanes},
+          Store::overwrite);
+      const auto size = count * lanes;
+      const auto gate = f * lanes;
+      const auto ungated = (width + f) * lanes;
+      float* const gate_gradient = place_to_compute(tile_gradients + gate, spare(2));
+      float* const up_gradient = place_to_compute(tile_gradients + ungated, spare(3));
+      float* const computed_hidden = place_to_compute(tile_hidden + gate, spare(4));
+      activation_backward(
+          form,
+          count,
+          lanes,
+          {as_float(tile_kept + gate, size, spare(0)),
+           form.gated ? as_float(tile_kept + ungated, size, spare(1)) : nullptr,
+           lane_weight,
+           chunk,
+           gate_gradient,
+           form.gated ? up_gradient : nullptr,
+           computed_hidden,
+           lane_gradient});
+      put_rows(gate_gradient, size, tile_gradients + gate);
+      put_factor(gate_gradient, count, lanes, factor + gate);
+      if (form.gated) {
+        put_rows(up_gradient, size, tile_gradients + ungated);
+        put_factor(up_gradient, count, lanes, factor + ungated);
+      }
+      put_rows(computed_hidden, size, tile_hidden + gate);
+    }
+    for (int64_t i = 0; down_bias != nullptr && i < tile.rows; ++i) {
+      const float* const row = g + row_token[tile.first_row + i] * dim;
+      lane_gradient[i] += product(down_bias + tile.expert * dim, row, dim);
+    }
+    std::copy_n(lane_gradient, tile.rows, row_weight_gradient + tile.first_row);
+
+    if (result == nullptr) {
+      return;
+    }
+    const Element* const tile_up = up + tile.expert * dim * up_width;
+    for (int64_t d = 0; d < dim; d += kBackwardChunk) {
+      const auto count = std::min(kBackwardChunk, dim - d);
+      gemm(
+          count,
+          lanes,
+          up_width,
+          {tile_up + d * up_width, up_width},
+          {factor, lanes},
+          {chunk, lanes},
+          Store::overwrite);
+      transpose({chunk, lanes}, count, tile.rows, {result + tile.first_row * dim + d, dim});
+    }
+  };
+  run_tasks(static_cast<int64_t>(plan.tiles.size()), layout.size, compute_tile);
+  return gradients;
 }
 
 /// sum [2F] of dP^T [2F, lanes] of an expert's tiles.
+template <typename Element>
 void sum_up_bias(
-    const RowTiles& plan, int64_t expert, int64_t width, const float* gradients, float* sum) {
+    const RowTiles& plan, int64_t expert, int64_t width, const Element* gradients, float* sum) {
+  std::array<float, kMaxLanes> spare;
   std::fill_n(sum, width, 0.0F);
   for (auto t = plan.first_of_expert[expert]; t < plan.first_of_expert[expert + 1]; ++t) {
     const RowTile& tile = plan.tiles[t];
-    const float* row = gradients + tile.first_lane * width;
+    const Element* row = gradients + tile.first_lane * width;
     for (int64_t f = 0; f < width; ++f, row += tile.lanes) {
-      sum[f] = std::accumulate(row, row + tile.rows, sum[f]);
+      const float* const values = as_float(row, tile.rows, spare.data());
+      sum[f] = std::accumulate(values, values + tile.rows, sum[f]);
     }
   }
 }
@@ -111,9 +265,8 @@ void sum_down_bias(
   }
 }
 
-} // namespace
-
-Gradients backward(
+template <typename Element>
+Gradients backward_of(
     const at::Tensor& output_gradient,
     const at::Tensor& input,
     const Dispatch& rows,
@@ -124,138 +277,68 @@ Gradients backward(
   const auto sizes = sizes_of(input, rows, weights);
   const auto plan = make_row_tiles(rows.offsets.const_data_ptr<int32_t>(), sizes.experts);
   const auto dim = sizes.model_dim;
-  const auto width = sizes.expert_dim;
-  const auto up_width = sizes.up_width;
-  const auto options = input.options();
-
-  const auto down_transposed = transpose_experts(weights.down, plan); // [E, F, D]
-  const auto up_transposed =
-      mask.input ? transpose_experts(weights.up, plan) : at::Tensor(); // [E, D, 2F]
-  const auto results =
-      mask.input ? at::empty({sizes.rows, dim}, options) : at::Tensor(); // [N, D]
-  const auto up_gradients =
-      at::empty({plan.num_lanes * up_width}, options);              // dP^T of all tiles
-  const auto hidden = at::empty({plan.num_lanes * width}, options); // (row_weight · H)^T
-  Gradients gradients;
-  gradients.row_weight = at::empty({sizes.rows}, options);
-
-  const int32_t* row_token = rows.row_token.const_data_ptr<int32_t>();
-  const float* row_weight = rows.row_weight.const_data_ptr<float>();
-  const float* g = output_gradient.const_data_ptr<float>();
-  const float* kept = preactivations.const_data_ptr<float>();
-  const float* down = down_transposed.const_data_ptr<float>();
-  const float* up = mask.input ? up_transposed.const_data_ptr<float>() : nullptr;
-  const float* down_bias = data_or_null(weights.down_bias);
-  float* const result = mask.input ? results.mutable_data_ptr<float>() : nullptr;
-  float* const all_up_gradients = up_gradients.mutable_data_ptr<float>();
-  float* const all_hidden = hidden.mutable_data_ptr<float>();
-  float* const row_weight_gradient = gradients.row_weight.mutable_data_ptr<float>();
-  const BackwardScratch layout(sizes);
-
-  const auto compute_tile = [&](int64_t task, float* scratch) {
-    const RowTile& tile = plan.tiles[plan.largest_first[task]];
-    const auto lanes = tile.lanes;
-    float* const outputs = scratch + layout.outputs;
-    float* const chunk = scratch + layout.chunk;
-    float* const lane_weight = scratch + layout.weights;
-    float* const lane_gradient = scratch + layout.weight_gradients;
-    gather_transposed(tile, row_token, g, dim, outputs);
-    gather_weights(tile, row_weight, lane_weight);
-    std::fill_n(lane_gradient, lanes, 0.0F);
-
-    const float* const tile_down = down + tile.expert * dim * width;
-    const float* const tile_kept = kept + tile.first_lane * up_width;
-    float* const tile_gradients = all_up_gradients + tile.first_lane * up_width;
-    float* const tile_hidden = all_hidden + tile.first_lane * width;
-    for (int64_t f = 0; f < width; f += kBackwardChunk) {
-      const auto count = std::min(kBackwardChunk, width - f);
-      gemm(
-          count,
-          lanes,
-          dim,
-          {tile_down + f * dim, dim},
-          {outputs, lanes},
-          {chunk, lanes},
-          Store::overwrite);
-      const auto gate = f * lanes;
-      const auto ungated = (width + f) * lanes;
-      activation_backward(
-          form,
-          count,
-          lanes,
-          {tile_kept + gate,
-           form.gated ? tile_kept + ungated : nullptr,
-           lane_weight,
-           chunk,
-           tile_gradients + gate,
-           form.gated ? tile_gradients + ungated : nullptr,
-           tile_hidden + gate,
-           lane_gradient});
-    }
-    if (down_bias != nullptr) {
-      add_products(dim, lanes, down_bias + tile.expert * dim, outputs, lane_gradient);
-    }
-    std::copy_n(lane_gradient, tile.rows, row_weight_gradient + tile.first_row);
-
-    if (result == nullptr) {
-      return;
-    }
-    const float* const tile_up = up + tile.expert * dim * up_width;
-    for (int64_t d = 0; d < dim; d += kBackwardChunk) {
-      const auto count = std::min(kBackwardChunk, dim - d);
-      gemm(
-          count,
-          lanes,
-          up_width,
-          {tile_up + d * up_width, up_width},
-          {tile_gradients, lanes},
-          {chunk, lanes},
-          Store::overwrite);
-      transpose({chunk, lanes}, count, tile.rows, {result + tile.first_row * dim + d, dim});
-    }
-  };
-  run_tasks(static_cast<int64_t>(plan.tiles.size()), layout.size, compute_tile);
-
-  if (mask.input) {
-    gradients.input = combine(results, rows.token_rows);
-  }
+  const auto tiles = backward_tiles<Element>(
+      output_gradient, plan, rows, weights, form, preactivations, sizes, mask.input);
   const auto gradient_of = [](bool asked, const at::Tensor& weight) {
     return asked ? at::empty_like(weight) : at::Tensor();
   };
-  gradients.up = gradient_of(mask.up, weights.up);
-  gradients.down = gradient_of(mask.down, weights.down);
-  weight_gradients(
-      plan,
-      row_token,
-      {all_up_gradients,
-       input.const_data_ptr<float>(),
-       up_width,
-       dim,
-       mask.up ? gradients.up.mutable_data_ptr<float>() : nullptr,
-       /*transposed=*/false},
-      {all_hidden,
-       g,
-       width,
-       dim,
-       mask.down ? gradients.down.mutable_data_ptr<float>() : nullptr,
-       /*transposed=*/true});
+  const auto data_of = [](const at::Tensor& gradient) {
+    return gradient.defined() ? gradient.mutable_data_ptr<float>() : nullptr;
+  };
+  const Gradients gradients{
+      mask.input ? combine(tiles.input, rows.token_rows) : at::Tensor(),
+      tiles.row_weight,
+      gradient_of(mask.up, weights.up),
+      gradient_of(mask.down, weights.down),
+      gradient_of(mask.up_bias, weights.up_bias),
+      gradient_of(mask.down_bias, weights.down_bias)};
 
-  gradients.up_bias = gradient_of(mask.up_bias, weights.up_bias);
-  gradients.down_bias = gradient_of(mask.down_bias, weights.down_bias);
-  float* const up_bias_gradient =
-      mask.up_bias ? gradients.up_bias.mutable_data_ptr<float>() : nullptr;
-  float* const down_bias_gradient =
-      mask.down_bias ? gradients.down_bias.mutable_data_ptr<float>() : nullptr;
+  const int32_t* row_token = rows.row_token.const_data_ptr<int32_t>();
+  const float* g = output_gradient.const_data_ptr<float>();
+  const auto* all_up_gradients = static_cast<const Element*>(tiles.up.const_data_ptr());
+  const WeightGradient<Element> up{
+      all_up_gradients,
+      input.const_data_ptr<float>(),
+      sizes.up_width,
+      dim,
+      data_of(gradients.up),
+      /*transposed=*/false};
+  const WeightGradient<Element> down{
+      static_cast<const Element*>(tiles.hidden.const_data_ptr()),
+      g,
+      sizes.expert_dim,
+      dim,
+      data_of(gradients.down),
+      /*transposed=*/true};
+  weight_gradients(plan, row_token, up, down);
+
+  float* const up_bias_gradient = data_of(gradients.up_bias);
+  float* const down_bias_gradient = data_of(gradients.down_bias);
   run_tasks(sizes.experts, /*scratch_size=*/0, [&](int64_t expert, float*) {
     if (up_bias_gradient != nullptr) {
-      float* const sum = up_bias_gradient + expert * up_width;
-      sum_up_bias(plan, expert, up_width, all_up_gradients, sum);
+      float* const sum = up_bias_gradient + expert * sizes.up_width;
+      sum_up_bias(plan, expert, sizes.up_width, all_up_gradients, sum);
     }
     if (down_bias_gradient != nullptr) {
       sum_down_bias(rows, expert, dim, g, down_bias_gradient + expert * dim);
     }
   });
   return gradients;
+}
+
+} // namespace
+
+Gradients backward(
+    const at::Tensor& output_gradient,
+    const at::Tensor& input,
+    const Dispatch& rows,
+    const ExpertWeights& weights,
+    const ExpertForm& form,
+    const at::Tensor& preactivations,
+    const GradientMask& mask) {
+  const bool narrow = preactivations.scalar_type() == at::kBFloat16;
+  const auto run = narrow ? backward_of<uint16_t> : backward_of<float>;
+  return run(output_gradient, input, rows, weights, form, preactivations, mask);
 }
 
 } // namespace moe::cpu

@@ -22,10 +22,16 @@ class ExpertMlp : public torch::autograd::Function<ExpertMlp> {
       const torch::Tensor& up_bias,
       const torch::Tensor& down_bias,
       const Dispatch& rows,
-      const ExpertForm& form) {
+      const ExpertForm& form,
+      Products products) {
     const Dispatch weighted{rows.row_token, row_weight, rows.offsets, rows.token_rows};
     auto result = cpu::forward(
-        input, weighted, {up, down, up_bias, down_bias}, form, /*keep_preactivations=*/true);
+        input,
+        weighted,
+        {up, down, up_bias, down_bias},
+        form,
+        products,
+        /*keep_preactivations=*/true);
     context->save_for_backward(
         {input,
          row_weight,
@@ -74,6 +80,7 @@ class ExpertMlp : public torch::autograd::Function<ExpertMlp> {
         result.up_bias,
         result.down_bias,
         {},
+        {},
         {}};
   }
 };
@@ -94,7 +101,8 @@ at::Tensor expert_mlp(
     const at::Tensor& input,
     const Dispatch& rows,
     const ExpertWeights& weights,
-    const ExpertForm& form) {
+    const ExpertForm& form,
+    Products products) {
   const auto x = input.contiguous();
   const Dispatch list{
       rows.row_token.contiguous(),
@@ -112,7 +120,7 @@ at::Tensor expert_mlp(
       (learns(x) || learns(list.row_weight) || learns(stacked.up) || learns(stacked.down) ||
        learns(stacked.up_bias) || learns(stacked.down_bias));
   if (!differentiate) {
-    return forward(x, list, stacked, form, /*keep_preactivations=*/false).output;
+    return forward(x, list, stacked, form, products, /*keep_preactivations=*/false).output;
   }
   return ExpertMlp::apply(
       x,
@@ -122,7 +130,8 @@ at::Tensor expert_mlp(
       stacked.up_bias,
       stacked.down_bias,
       list,
-      form);
+      form,
+      products);
 }
 
 } // namespace moe::cpu

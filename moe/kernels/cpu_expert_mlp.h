@@ -7,7 +7,7 @@
 #include "moe/kernels/expert_mlp.h"
 #include "moe/kernels/packed_matrix.h"
 
-// Private to moe/kernels; not installed. The float32 path of `expert_mlp` on the CPU:
+// Private to moe/kernels; not installed. The cpu path of `expert_mlp`:
 //
 // The rows of an expert are cut into tiles of up to 128 (cpu_row_tiles.h). Within a tile every
 // matrix is transposed, [width, lanes]. Then the weights, as they are stored, are the left
@@ -21,9 +21,16 @@
 // and a last pass adds up the rows of each token. A task is a tile, so nothing depends on the
 // number of threads but the time. The backward pass is described in cpu_backward.cpp.
 //
+// Products take float32 or bfloat16. With bfloat16 their factors are rounded just before, all
+// weights once per pass, and P^T is kept so; sums, activations and what goes in and out are
+// float32.
+//
 // All tensors are contiguous. Tensors of biases are undefined or empty where there are none.
 
 namespace moe::cpu {
+
+/// What the factors of products are. bfloat16 takes even widths D and F.
+enum class Products { float32, bfloat16 };
 
 /// The sizes of the problem. H is the width of `up`: 2F if gated, else F.
 struct Sizes {
@@ -40,7 +47,8 @@ Sizes sizes_of(const at::Tensor& input, const Dispatch& rows, const ExpertWeight
 struct ForwardResult {
   at::Tensor output;         ///< [T, D]
   at::Tensor preactivations; ///< what the backward pass needs: P^T of all tiles, one after the
-                             ///< other; undefined unless asked for
+                             ///< other, of the type of the products; undefined unless asked
+                             ///< for
 };
 
 ForwardResult forward(
@@ -48,6 +56,7 @@ ForwardResult forward(
     const Dispatch& rows,
     const ExpertWeights& weights,
     const ExpertForm& form,
+    Products products,
     bool keep_preactivations);
 
 /// What `ExpertWeights` are, packed.
@@ -79,6 +88,7 @@ struct Gradients {
   at::Tensor down_bias;  ///< [E, D]
 };
 
+/// Its products are of the type of `preactivations`.
 Gradients backward(
     const at::Tensor& output_gradient,
     const at::Tensor& input,
@@ -93,6 +103,7 @@ at::Tensor expert_mlp(
     const at::Tensor& input,
     const Dispatch& rows,
     const ExpertWeights& weights,
-    const ExpertForm& form);
+    const ExpertForm& form,
+    Products products);
 
 } // namespace moe::cpu

@@ -1,8 +1,16 @@
 #include "moe/kernels/cpu_gemm.h"
 
+#include <ATen/Context.h>
 #include <ATen/native/CPUBlas.h>
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
+#include <array>
+
+#include "moe/kernels/cpu_bfloat16.h"
 
 namespace moe::cpu {
 namespace {
@@ -10,6 +18,108 @@ namespace {
 // Columns are 128 at most, so a slab of b takes 128 KiB: half of the smallest second-level
 // cache in use, or less.
 constexpr int64_t kSlabDepth = 256;
+
+void multiply_natively(
+    int64_t rows,
+    int64_t columns,
+    int64_t depth,
+    ConstHalfMatrix a,
+    ConstHalfMatrix b,
+    Matrix c,
+    bool add) {
+  at::native::cpublas::brgemm(
+      rows,
+      columns,
+      depth,
+      a.stride,
+      b.stride,
+      c.stride,
+      add,
+      reinterpret_cast<const at::BFloat16*>(a.data),
+      reinterpret_cast<const at::BFloat16*>(b.data),
+      c.data,
+      /*is_vnni=*/true);
+}
+
+/// A product of ones tells whether LibTorch was built with the micro-kernels, which it does not
+/// say, and whether oneDNN takes the processor for one that has the instructions.
+bool try_native_product() {
+  constexpr int64_t kSize = 16;
+  std::array<uint16_t, kSize * kSize> ones{};
+  ones.fill(0x3F80);
+  std::array<float, kSize * kSize> sums{};
+  try {
+    const MatrixRegisters registers;
+    multiply_natively(
+        kSize,
+        kSize,
+        kSize,
+        {ones.data(), kSize},
+        {ones.data(), kSize},
+        {sums.data(), kSize},
+        /*add=*/false);
+  } catch (const c10::Error&) {
+    return false;
+  }
+  return std::all_of(sums.begin(), sums.end(), [](float sum) { return sum == kSize; });
+}
+
+bool has_half_instructions() {
+#ifdef __x86_64__
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
+bool multiplies_half_faster() {
+#ifdef __x86_64__
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  constexpr unsigned kMatrixRegistersOfBFloat16 = 1U << 22;
+  const bool matrix_registers =
+      __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kMatrixRegistersOfBFloat16) != 0;
+  return matrix_registers || __builtin_cpu_is("amd") != 0;
+#else
+  return false;
+#endif
+}
+
+// A block of `a` takes 32 KiB as float32, a slab of `b` 64 KiB.
+constexpr int64_t kWideRows = 64;
+constexpr int64_t kWideDepth = 128;
+
+void multiply_widened(
+    int64_t rows,
+    int64_t columns,
+    int64_t depth,
+    ConstHalfMatrix a,
+    ConstHalfMatrix b,
+    Matrix c,
+    bool add) {
+  std::array<float, kWideRows * kWideDepth> left;
+  std::array<float, kWideDepth * kMaxHalfColumns> right;
+  for (int64_t row = 0; row < depth; row += 2) {
+    float* const wide = right.data() + row * columns;
+    widen_pair(b.data + row * b.stride, columns, wide, wide + columns);
+  }
+  for (int64_t row = 0; row < rows; row += kWideRows) {
+    const auto count = std::min(kWideRows, rows - row);
+    for (int64_t i = 0; i < count; ++i) {
+      widen_row(a.data + (row + i) * a.stride, depth, left.data() + i * depth);
+    }
+    gemm(
+        count,
+        columns,
+        depth,
+        {left.data(), depth},
+        {right.data(), columns},
+        {c.data + row * c.stride, c.stride},
+        add ? Store::add : Store::overwrite);
+  }
+}
 
 } // namespace
 
@@ -37,6 +147,48 @@ void gemm(
         c.data,
         /*is_vnni=*/false);
     add = true;
+  }
+}
+
+bool has_native_half_products() {
+  static const bool has_them = has_half_instructions() && try_native_product();
+  return has_them && at::globalContext().userEnabledMkldnn();
+}
+
+HalfProducts fastest_half_products() {
+  static const bool is_faster = multiplies_half_faster();
+  return is_faster && has_native_half_products() ? HalfProducts::native : HalfProducts::widened;
+}
+
+void gemm(
+    int64_t rows,
+    int64_t columns,
+    int64_t depth,
+    ConstHalfMatrix a,
+    ConstHalfMatrix b,
+    Matrix c,
+    Store store,
+    HalfProducts how) {
+  bool add = store == Store::add;
+  const bool native = how == HalfProducts::native;
+  const auto slab = native ? 2 * kSlabDepth : kWideDepth;
+  const auto multiply = native ? multiply_natively : multiply_widened;
+  for (int64_t k = 0; k < depth; k += slab) {
+    multiply(
+        rows,
+        columns,
+        std::min(slab, depth - k),
+        {a.data + k, a.stride},
+        {b.data + k * b.stride, b.stride},
+        c,
+        add);
+    add = true;
+  }
+}
+
+MatrixRegisters::~MatrixRegisters() {
+  if (has_half_instructions()) {
+    at::native::cpublas::brgemm_release();
   }
 }
 

@@ -15,6 +15,12 @@ struct Matrix {
   float* data;
   int64_t stride;
 };
+/// The same of bfloat16: row by row, or in pairs (cpu_bfloat16.h), where a pair of rows begins
+/// 2 · stride after the one before.
+struct ConstHalfMatrix {
+  const uint16_t* data;
+  int64_t stride;
+};
 
 /// Whether `c` is written or added to.
 enum class Store { overwrite, add };
@@ -33,5 +39,41 @@ void gemm(
     ConstMatrix b,
     Matrix c,
     Store store);
+
+/// How products of bfloat16 are computed. Sums are float32 in both.
+enum class HalfProducts {
+  native,  ///< oneDNN's micro-kernels for the instructions of AVX-512 and AMX
+  widened, ///< as float32 products, a block at a time; any processor
+};
+
+/// Whether this processor and this LibTorch have native products of bfloat16.
+bool has_native_half_products();
+
+/// The faster way here, by the processor's features: AMX and AMD's AVX-512 multiply bfloat16 at
+/// twice the rate of float32 or more, Intel's AVX-512 at half of it.
+HalfProducts fastest_half_products();
+
+/// The same of bfloat16: `a` row by row, `b` in pairs; `columns` at most kMaxHalfColumns.
+void gemm(
+    int64_t rows,
+    int64_t columns,
+    int64_t depth,
+    ConstHalfMatrix a,
+    ConstHalfMatrix b,
+    Matrix c,
+    Store store,
+    HalfProducts how = fastest_half_products());
+
+constexpr int64_t kMaxHalfColumns = 128;
+
+/// While it lives a thread may multiply; at its end the thread's matrix registers, which native
+/// products of bfloat16 configure, are as before.
+class MatrixRegisters {
+ public:
+  MatrixRegisters() = default;
+  ~MatrixRegisters();
+  MatrixRegisters(const MatrixRegisters&) = delete;
+  MatrixRegisters& operator=(const MatrixRegisters&) = delete;
+};
 
 } // namespace moe::cpu

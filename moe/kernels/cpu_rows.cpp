@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "moe/kernels/cpu_bfloat16.h"
 #include "moe/kernels/cpu_tasks.h"
 #include "moe/kernels/cpu_transpose.h"
 
@@ -37,6 +38,38 @@ void gather_transposed(
   transpose_rows(rows.data(), tile.rows, width, {out, tile.lanes});
   for (int64_t d = 0; tile.rows < tile.lanes && d < width; ++d) {
     std::fill(out + d * tile.lanes + tile.rows, out + (d + 1) * tile.lanes, 0.0F);
+  }
+}
+
+void gather_transposed(
+    const RowTile& tile,
+    const int32_t* row_token,
+    const float* tokens,
+    int64_t width,
+    uint16_t* out) {
+  // Two neighbours in a rounded row are one of the pairs, so pairs are transposed as words.
+  constexpr int64_t strip = 16;
+  constexpr int64_t depth = 256;
+  alignas(float) std::array<uint16_t, strip * depth> rounded{};
+  const auto words = [](auto* halves) { return reinterpret_cast<float*>(halves); };
+  for (int64_t d = 0; d < width; d += depth) {
+    const auto count = std::min(depth, width - d);
+    for (int64_t lane = 0; lane < tile.lanes; lane += strip) {
+      for (int64_t i = 0; i < strip; ++i) {
+        uint16_t* const row = rounded.data() + i * depth;
+        const auto at = lane + i;
+        if (at < tile.rows) {
+          round_row(tokens + row_token[tile.first_row + at] * width + d, count, row);
+        } else {
+          std::fill_n(row, count, 0);
+        }
+      }
+      transpose(
+          {words(rounded.data()), depth / 2},
+          strip,
+          count / 2,
+          {words(out + d * tile.lanes + 2 * lane), tile.lanes});
+    }
   }
 }
 

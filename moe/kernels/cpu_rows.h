@@ -18,6 +18,14 @@ void gather_transposed(
     int64_t width,
     float* out);
 
+/// The same rounded to bfloat16, in pairs (cpu_bfloat16.h): out [width / 2, lanes, 2].
+void gather_transposed(
+    const RowTile& tile,
+    const int32_t* row_token,
+    const float* tokens,
+    int64_t width,
+    uint16_t* out);
+
 /// The weights of a tile's rows: row_weight [N] -> out [lanes]; zeros past the last row.
 void gather_weights(const RowTile& tile, const float* row_weight, float* out);
 

@@ -12,6 +12,12 @@ inline bool is_plain_float(const at::Tensor& tensor) {
          tensor.layout() == at::kStrided;
 }
 
+/// The type of tensors of what products read: float, or uint16_t for bfloat16.
+template <typename Element>
+constexpr at::ScalarType kTensorType = at::kFloat;
+template <>
+inline constexpr at::ScalarType kTensorType<uint16_t> = at::kBFloat16;
+
 /// The values of a float32 tensor; null if it is undefined or empty.
 inline const float* data_or_null(const at::Tensor& tensor) {
   return tensor.defined() && tensor.numel() > 0 ? tensor.const_data_ptr<float>() : nullptr;

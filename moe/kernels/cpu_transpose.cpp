@@ -47,7 +47,7 @@ void transpose_strip(const float* const* rows, int64_t num_rows, int64_t width, 
   }
   for (int64_t i = 0; i < num_rows; ++i) {
     for (int64_t column = i < full_rows ? full_width : 0; column < width; ++column) {
-      out.data[column * out.stride + i] = rows[i][column];
+      std::memcpy(&out.data[column * out.stride + i], &rows[i][column], sizeof(float));
     }
   }
 }

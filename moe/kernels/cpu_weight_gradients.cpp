@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "moe/kernels/cpu_bfloat16.h"
 #include "moe/kernels/cpu_gemm.h"
 #include "moe/kernels/cpu_tasks.h"
 #include "moe/kernels/cpu_transpose.h"
@@ -14,8 +15,9 @@ constexpr int64_t kGradientRows = 512;
 constexpr int64_t kGradientColumns = 128;
 
 /// Part of one expert's gradient: rows of `width`, columns of `dim`.
+template <typename Element>
 struct Panel {
-  const WeightGradient* of;
+  const WeightGradient<Element>* of;
   int64_t expert;
   int64_t row;
   int64_t rows;
@@ -24,8 +26,12 @@ struct Panel {
   int64_t cost;
 };
 
+template <typename Element>
 void append_panels(
-    const WeightGradient& weight, int64_t expert, int64_t lanes, std::vector<Panel>& panels) {
+    const WeightGradient<Element>& weight,
+    int64_t expert,
+    int64_t lanes,
+    std::vector<Panel<Element>>& panels) {
   if (weight.gradient == nullptr) {
     return;
   }
@@ -38,9 +44,12 @@ void append_panels(
   }
 }
 
-std::vector<Panel> all_panels(
-    const RowTiles& plan, const WeightGradient& up, const WeightGradient& down) {
-  std::vector<Panel> panels;
+template <typename Element>
+std::vector<Panel<Element>> all_panels(
+    const RowTiles& plan,
+    const WeightGradient<Element>& up,
+    const WeightGradient<Element>& down) {
+  std::vector<Panel<Element>> panels;
   const auto num_experts = static_cast<int64_t>(plan.first_of_expert.size()) - 1;
   for (int64_t expert = 0; expert < num_experts; ++expert) {
     int64_t lanes = 0;
@@ -50,7 +59,7 @@ std::vector<Panel> all_panels(
     append_panels(up, expert, lanes, panels);
     append_panels(down, expert, lanes, panels);
   }
-  std::stable_sort(panels.begin(), panels.end(), [](const Panel& a, const Panel& b) {
+  std::stable_sort(panels.begin(), panels.end(), [](const auto& a, const auto& b) {
     return a.cost > b.cost;
   });
   return panels;
@@ -58,7 +67,7 @@ std::vector<Panel> all_panels(
 
 /// Some columns of the tile's tokens: out [lanes, columns], zeros past the last row.
 void gather_columns(
-    const RowTile& tile, const int32_t* row_token, const Panel& panel, float* out) {
+    const RowTile& tile, const int32_t* row_token, const Panel<float>& panel, float* out) {
   const float* from = panel.of->tokens + panel.column;
   for (int64_t i = 0; i < tile.rows; ++i) {
     const float* row = from + row_token[tile.first_row + i] * panel.of->dim;
@@ -67,25 +76,44 @@ void gather_columns(
   std::fill(out + tile.rows * panel.columns, out + tile.lanes * panel.columns, 0.0F);
 }
 
+/// The same rounded to bfloat16, in pairs.
+void gather_columns(
+    const RowTile& tile,
+    const int32_t* row_token,
+    const Panel<uint16_t>& panel,
+    uint16_t* out) {
+  const auto row = [&](int64_t i) {
+    return i < tile.rows
+               ? panel.of->tokens + panel.column + row_token[tile.first_row + i] * panel.of->dim
+               : nullptr;
+  };
+  for (int64_t i = 0; i < tile.rows; i += 2) {
+    round_to_pair(row(i), row(i + 1), panel.columns, out + i * panel.columns);
+  }
+  const auto filled = (tile.rows + 1) / 2 * 2;
+  std::fill(out + filled * panel.columns, out + tile.lanes * panel.columns, 0);
+}
+
 void fill_zero(int64_t rows, int64_t columns, Matrix out) {
   for (int64_t i = 0; i < rows; ++i) {
     std::fill_n(out.data + i * out.stride, columns, 0.0F);
   }
 }
 
-} // namespace
-
-void weight_gradients(
+template <typename Element>
+void sum_panels(
     const RowTiles& plan,
     const int32_t* row_token,
-    const WeightGradient& up,
-    const WeightGradient& down) {
+    const WeightGradient<Element>& up,
+    const WeightGradient<Element>& down) {
   const auto panels = all_panels(plan, up, down);
   constexpr int64_t tokens_size = kMaxLanes * kGradientColumns;
   constexpr int64_t scratch_size = tokens_size + kGradientRows * kGradientColumns;
   run_tasks(static_cast<int64_t>(panels.size()), scratch_size, [&](int64_t i, float* scratch) {
-    const Panel& panel = panels[i];
-    const WeightGradient& weight = *panel.of;
+    const MatrixRegisters registers;
+    const Panel<Element>& panel = panels[i];
+    const WeightGradient<Element>& weight = *panel.of;
+    auto* const tokens = reinterpret_cast<Element*>(scratch);
     float* const gradient = weight.gradient + panel.expert * weight.width * weight.dim;
     const Matrix in_place{gradient + panel.row * weight.dim + panel.column, weight.dim};
     const Matrix sum =
@@ -97,14 +125,15 @@ void weight_gradients(
     }
     for (auto t = first; t < last; ++t) {
       const RowTile& tile = plan.tiles[t];
-      gather_columns(tile, row_token, panel, scratch);
-      const float* left = weight.left + tile.first_lane * weight.width + panel.row * tile.lanes;
+      gather_columns(tile, row_token, panel, tokens);
+      const Element* left =
+          weight.left + tile.first_lane * weight.width + panel.row * tile.lanes;
       gemm(
           panel.rows,
           panel.columns,
           tile.lanes,
           {left, tile.lanes},
-          {scratch, panel.columns},
+          {tokens, panel.columns},
           sum,
           t == first ? Store::overwrite : Store::add);
     }
@@ -113,6 +142,24 @@ void weight_gradients(
       transpose({sum.data, sum.stride}, panel.rows, panel.columns, {to, weight.width});
     }
   });
+}
+
+} // namespace
+
+void weight_gradients(
+    const RowTiles& plan,
+    const int32_t* row_token,
+    const WeightGradient<float>& up,
+    const WeightGradient<float>& down) {
+  sum_panels(plan, row_token, up, down);
+}
+
+void weight_gradients(
+    const RowTiles& plan,
+    const int32_t* row_token,
+    const WeightGradient<uint16_t>& up,
+    const WeightGradient<uint16_t>& down) {
+  sum_panels(plan, row_token, up, down);
 }
 
 } // namespace moe::cpu

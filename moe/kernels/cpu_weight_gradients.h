@@ -11,9 +11,11 @@ namespace moe::cpu {
 ///     gradient[e] [width, dim] = sum over tiles of e: left^T [width, lanes] · right [lanes,
 ///     dim]
 ///
-/// where the rows of `right` are those of the tile's tokens.
+/// where the rows of `right` are those of the tile's tokens. `Element` is what the products
+/// read: float, or uint16_t for bfloat16.
+template <typename Element>
 struct WeightGradient {
-  const float* left;   ///< the tiles one after the other, each [width, lanes]
+  const Element* left; ///< the tiles one after the other, each [width, lanes]
   const float* tokens; ///< [T, dim]
   int64_t width;
   int64_t dim;
@@ -27,7 +29,12 @@ struct WeightGradient {
 void weight_gradients(
     const RowTiles& plan,
     const int32_t* row_token,
-    const WeightGradient& up,
-    const WeightGradient& down);
+    const WeightGradient<float>& up,
+    const WeightGradient<float>& down);
+void weight_gradients(
+    const RowTiles& plan,
+    const int32_t* row_token,
+    const WeightGradient<uint16_t>& up,
+    const WeightGradient<uint16_t>& down);
 
 } // namespace moe::cpu

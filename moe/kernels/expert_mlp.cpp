@@ -72,18 +72,22 @@ void check_shapes(
       input.size(0));
 }
 
+/// Whether autocast asks for products that the cpu path computes.
+bool takes_bfloat16(const ExpertWeights& weights) {
+  return at::autocast::get_autocast_dtype(at::kCPU) == at::kBFloat16 &&
+         weights.down.size(1) % 2 == 0 && weights.down.size(2) % 2 == 0;
+}
+
 } // namespace
 
 ExpertPath expert_path(const torch::Tensor& input, const ExpertWeights& weights) {
   const auto is_fit = [](const torch::Tensor& bias) {
     return !bias.defined() || cpu::is_plain_float(bias);
   };
-  // Autocast asks for products in a narrower type, which only ATen's operations obey.
-  const bool supported = cpu::is_plain_float(input) && cpu::is_plain_float(weights.up) &&
-                         cpu::is_plain_float(weights.down) && is_fit(weights.up_bias) &&
-                         is_fit(weights.down_bias) &&
-                         !at::autocast::is_autocast_enabled(at::kCPU);
-  if (supported) {
+  const bool is_float = cpu::is_plain_float(input) && cpu::is_plain_float(weights.up) &&
+                        cpu::is_plain_float(weights.down) && is_fit(weights.up_bias) &&
+                        is_fit(weights.down_bias);
+  if (is_float && (!at::autocast::is_autocast_enabled(at::kCPU) || takes_bfloat16(weights))) {
     return ExpertPath::cpu;
   }
   return input.is_cuda() && grouped::supports(input, weights) ? ExpertPath::grouped
@@ -98,7 +102,13 @@ torch::Tensor expert_mlp(
   check_shapes(input, rows, weights, form);
   switch (expert_path(input, weights)) {
     case ExpertPath::cpu:
-      return cpu::expert_mlp(input, rows, weights, form);
+      return cpu::expert_mlp(
+          input,
+          rows,
+          weights,
+          form,
+          at::autocast::is_autocast_enabled(at::kCPU) ? cpu::Products::bfloat16
+                                                      : cpu::Products::float32);
     case ExpertPath::grouped:
       return grouped::expert_mlp(input, rows, weights, form);
     case ExpertPath::reference:

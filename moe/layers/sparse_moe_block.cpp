@@ -205,7 +205,8 @@ torch::Tensor SparseMoEBlockImpl::run_rows(const torch::Tensor& tokens, const Di
   auto weights = expert_weights();
   const auto form = form_of(options);
   const auto device = tokens.device().type();
-  if (!at::autocast::is_autocast_enabled(device)) {
+  if (!at::autocast::is_autocast_enabled(device) ||
+      expert_path(tokens, weights) == ExpertPath::cpu) {
     return expert_mlp(tokens, rows, weights, form);
   }
   const auto type = at::autocast::get_autocast_dtype(device);

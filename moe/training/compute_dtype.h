@@ -4,9 +4,9 @@
 
 namespace moe {
 
-/// The type of computation that `dtype` stands for: "auto" is float32, in which the kernels of
-/// attention, experts and head compute; any other name is returned as it is. It never depends
-/// on a timing, so a run computes the same wherever it is repeated.
+/// The type of computation that `dtype` stands for: "auto" is float32, in which all kernels
+/// compute, those of attention and head alone; any other name is returned as it is. It never
+/// depends on a timing, so a run computes the same wherever it is repeated.
 std::string resolve_dtype(const std::string& dtype);
 
 /// Whether this processor multiplies bfloat16; true where that is not known.

@@ -1,7 +1,6 @@
 #include "moe/kernels/expert_mlp.h"
 
-#include <ATen/autocast_mode.h>
-
+#include "moe/training/autocast_guard.h"
 #include "tests/support/expert_problem.h"
 #include "tests/support/gradient_check.h"
 
@@ -9,6 +8,7 @@ namespace {
 
 using namespace moe::testing;
 using moe::Activation;
+using moe::AutocastGuard;
 using moe::Dispatch;
 using moe::ExpertForm;
 using moe::ExpertPath;
@@ -129,7 +129,7 @@ TEST_CASE("Both expert paths limit, scale and offset", "[kernels]") {
       output_and_gradients(problem, run_problem(problem, moe::expert_mlp_reference)), expected);
 }
 
-TEST_CASE("Other types than float32, and autocast, take the reference path", "[kernels]") {
+TEST_CASE("Other types than float32, in and under autocast, take the reference", "[kernels]") {
   const auto problem = make_problem({12, 2, 5, 6, 4});
   const auto wide = problem.to(torch::kFloat64);
   CHECK_FALSE(takes_cpu_path(wide));
@@ -149,10 +149,68 @@ TEST_CASE("Other types than float32, and autocast, take the reference path", "[k
   CHECK(run_problem(mixed, moe::expert_mlp).scalar_type() == torch::kBFloat16);
 
   CHECK(takes_cpu_path(problem));
-  at::autocast::set_autocast_enabled(at::kCPU, true);
-  const bool cpu_path = takes_cpu_path(problem);
-  at::autocast::set_autocast_enabled(at::kCPU, false);
-  CHECK_FALSE(cpu_path);
+  const AutocastGuard half(at::kCPU, torch::kFloat16);
+  CHECK_FALSE(takes_cpu_path(problem));
+  const AutocastGuard bfloat16(at::kCPU, torch::kBFloat16);
+  CHECK(takes_cpu_path(problem));
+  CHECK_FALSE(takes_cpu_path(make_problem({12, 2, 5, 5, 4})));
+  CHECK_FALSE(takes_cpu_path(make_problem({12, 2, 5, 6, 3})));
+}
+
+// Twice, as the widths of bfloat16 are even.
+ExpertSizes even(ExpertSizes sizes) {
+  sizes.model_dim *= 2;
+  sizes.expert_dim *= 2;
+  return sizes;
+}
+
+/// What the cpu path computes under autocast: factors rounded, the rest exact.
+torch::Tensor with_rounded_factors(const ExpertProblem& problem) {
+  const auto rounded = [](const torch::Tensor& tensor) {
+    return tensor.detach().to(torch::kBFloat16).to(torch::kFloat64);
+  };
+  const auto& [up, down, up_bias, down_bias] = problem.weights;
+  auto output = torch::zeros_like(problem.input, torch::kFloat64);
+  for (int64_t e = 0; e < up.size(0); ++e) {
+    const auto factor = (problem.factors * (problem.experts == e)).sum(1, true).detach();
+    const auto projected =
+        torch::matmul(rounded(problem.input), rounded(up[e]).t()) + up_bias[e].detach();
+    const auto hidden = rounded(factor * moe::activate(projected, problem.form));
+    output += torch::matmul(hidden, rounded(down[e]).t()) + factor * down_bias[e].detach();
+  }
+  return output;
+}
+
+TEST_CASE("The cpu path computes in bfloat16 under autocast", "[kernels]") {
+  const auto sizes = even(generate_sizes());
+  CAPTURE(sizes.tokens, sizes.per_token, sizes.experts, sizes.model_dim, sizes.expert_dim);
+  const auto problem = make_problem(sizes, {}, /*bias=*/true);
+  const AutocastGuard autocast(at::kCPU, torch::kBFloat16);
+  REQUIRE(takes_cpu_path(problem));
+  const auto output = run_problem(problem, moe::expert_mlp);
+  CHECK(output.scalar_type() == torch::kFloat32);
+  // A hidden number at the middle between two of bfloat16 may be rounded either way.
+  CHECK_THAT(output, AllClose(with_rounded_factors(problem), 2e-4));
+  check_close(
+      output_and_gradients(problem, output), expected_results(problem), kBFloat16Tolerance);
+  const torch::NoGradGuard no_grad;
+  CHECK_THAT(run_problem(problem, moe::expert_mlp), SameBits(output));
+}
+
+TEST_CASE("The cpu path computes every form in bfloat16", "[kernels]") {
+  for (const auto& form : expert_forms()) {
+    CAPTURE(moe::activation_name(form.activation), form.gated);
+    CAPTURE(form.limit, form.sigmoid_scale, form.offset);
+    // Rounded before, as an input on the other side of a kink has another gradient.
+    const auto problem =
+        make_problem({37, 2, 4, 24, 72}, form).to(torch::kBFloat16).to(torch::kFloat32);
+    const auto expected = expected_results(problem);
+    const AutocastGuard autocast(at::kCPU, torch::kBFloat16);
+    check_close(
+        output_and_gradients(problem, run_problem(problem, moe::expert_mlp)),
+        expected,
+        narrow_tolerance(form));
+  }
 }
 
 TEST_CASE("The reference passes a numerical gradient check", "[kernels]") {
@@ -250,8 +308,11 @@ TEST_CASE("The cpu path gives the same bits for any number of threads", "[kernel
       ExpertSizes{1, 2, 4, 8, 16},
       ExpertSizes{300, 2, 5, 140, 150},
       ExpertSizes{400, 1, 3, 64, 540, true});
-  CAPTURE(sizes.tokens);
+  const bool narrow = GENERATE(false, true);
+  CAPTURE(sizes.tokens, narrow);
   const auto problem = make_problem(sizes, {}, /*bias=*/true);
+  const AutocastGuard autocast(at::kCPU, narrow ? torch::kBFloat16 : torch::kFloat32);
+  REQUIRE(takes_cpu_path(problem));
   const int before = at::get_num_threads();
   at::set_num_threads(1);
   const auto expected = output_and_gradients(problem, run_problem(problem, moe::expert_mlp));

@@ -16,10 +16,6 @@ using moe::ExpertWeights;
 using moe::SparseMoEBlock;
 using moe::SparseMoEBlockOptions;
 
-// Of bfloat16, by the norm of the error: it has 8 significant bits, so each rounding is an
-// error of up to 4e-3, and a gradient has passed several.
-constexpr double kBFloat16Tolerance = 1e-2;
-
 /// No tokens, one token, one expert, all experts, experts without tokens. The widths are
 /// multiples of what `at::_grouped_mm` asks for.
 ExpertSizes generate_grouped_sizes() {
@@ -34,31 +30,6 @@ ExpertSizes generate_grouped_sizes() {
       ExpertSizes{300, 1, 3, 128, 72},
       ExpertSizes{70, 3, 5, 264, 64},
       ExpertSizes{20, 1, 2, 16, 528});
-}
-
-std::vector<ExpertForm> forms() {
-  std::vector<ExpertForm> all;
-  for (const bool gated : {true, false}) {
-    for (const auto activation :
-         {Activation::silu,
-          Activation::gelu,
-          Activation::gelu_tanh,
-          Activation::relu,
-          Activation::relu_squared}) {
-      all.push_back({activation, gated});
-    }
-    all.push_back({Activation::silu, gated, /*limit=*/0.7});
-    all.push_back({Activation::silu, gated, /*limit=*/0.0, /*sigmoid_scale=*/1.702});
-    all.push_back({Activation::gelu, gated, /*limit=*/0.0, /*sigmoid_scale=*/1.0, 1.0});
-    all.push_back({Activation::silu, gated, /*limit=*/0.7, /*sigmoid_scale=*/1.702, 1.0});
-  }
-  return all;
-}
-
-/// Of bfloat16 without biases. What is rounded across a kink has another gradient: across the
-/// limit at once, across zero where the product is rounded before a bias is added.
-double narrow_tolerance(const ExpertForm& form) {
-  return form.limit > 0.0 ? 0.12 : kBFloat16Tolerance;
 }
 
 std::vector<torch::Tensor> grouped_results(const ExpertProblem& problem) {
@@ -80,7 +51,7 @@ TEST_CASE(
 }
 
 TEST_CASE("The grouped path computes every form", "[kernels]") {
-  for (const auto& form : forms()) {
+  for (const auto& form : expert_forms()) {
     CAPTURE(moe::activation_name(form.activation), form.gated);
     CAPTURE(form.limit, form.sigmoid_scale, form.offset);
     const auto problem = make_problem({37, 2, 4, 24, 72}, form, /*bias=*/true);
@@ -256,7 +227,7 @@ TEST_CASE("The grouped path on a CUDA device computes every form", "[kernels][gp
   if (!has_cuda_device()) {
     return;
   }
-  for (const auto& form : forms()) {
+  for (const auto& form : expert_forms()) {
     CAPTURE(moe::activation_name(form.activation), form.gated);
     CAPTURE(form.limit, form.sigmoid_scale, form.offset);
     const auto problem = make_problem({37, 2, 4, 24, 72}, form)

@@ -11,6 +11,10 @@ namespace moe::testing {
 // Of float32, by the norm of the error. Long sums of the largest case here reach 1e-6.
 inline constexpr double kFloat32Tolerance = 1e-5;
 
+// Of bfloat16, by the norm of the error: it has 8 significant bits, so each rounding is an
+// error of up to 4e-3, and a gradient has passed several.
+inline constexpr double kBFloat16Tolerance = 1e-2;
+
 struct ExpertSizes {
   int64_t tokens, per_token, experts, model_dim, expert_dim;
   bool same_experts = false; ///< all tokens take experts 0 to per_token - 1
@@ -72,6 +76,32 @@ inline ExpertProblem make_problem(
        bias ? random({sizes.experts, sizes.model_dim}) : torch::Tensor()},
       form,
       torch::randn({sizes.tokens, sizes.model_dim})};
+}
+
+/// Every activation, gated or not, and every number of a form.
+inline std::vector<ExpertForm> expert_forms() {
+  std::vector<ExpertForm> all;
+  for (const bool gated : {true, false}) {
+    for (const auto activation :
+         {Activation::silu,
+          Activation::gelu,
+          Activation::gelu_tanh,
+          Activation::relu,
+          Activation::relu_squared}) {
+      all.push_back({activation, gated});
+    }
+    all.push_back({Activation::silu, gated, /*limit=*/0.7});
+    all.push_back({Activation::silu, gated, /*limit=*/0.0, /*sigmoid_scale=*/1.702});
+    all.push_back({Activation::gelu, gated, /*limit=*/0.0, /*sigmoid_scale=*/1.0, 1.0});
+    all.push_back({Activation::silu, gated, /*limit=*/0.7, /*sigmoid_scale=*/1.702, 1.0});
+  }
+  return all;
+}
+
+/// Of bfloat16 without biases. What is rounded across a kink has another gradient: across the
+/// limit at once, across zero where the product is rounded before a bias is added.
+inline double narrow_tolerance(const ExpertForm& form) {
+  return form.limit > 0.0 ? 0.12 : kBFloat16Tolerance;
 }
 
 /// The definition: every expert on every token, masked and summed.
