@@ -45,7 +45,7 @@ ConstMatrix rows_of(const PackedMatrix& matrix, int64_t first, int64_t count, fl
 }
 
 /// Rows of a matrix of bfloat16, where they lie.
-ConstHalfMatrix rows_of(
+ConstBFloat16Matrix rows_of(
     const PackedMatrix& matrix, int64_t first, int64_t /*count*/, uint16_t* /*space*/) {
   return {
       static_cast<const uint16_t*>(matrix.weights.get()) + first * matrix.stride,

@@ -23,8 +23,8 @@ void multiply_natively(
     int64_t rows,
     int64_t columns,
     int64_t depth,
-    ConstHalfMatrix a,
-    ConstHalfMatrix b,
+    ConstBFloat16Matrix a,
+    ConstBFloat16Matrix b,
     Matrix c,
     bool add) {
   at::native::cpublas::brgemm(
@@ -64,7 +64,7 @@ bool try_native_product() {
   return std::all_of(sums.begin(), sums.end(), [](float sum) { return sum == kSize; });
 }
 
-bool has_half_instructions() {
+bool has_bfloat16_instructions() {
 #ifdef __x86_64__
   return __builtin_cpu_supports("avx512bf16") != 0;
 #else
@@ -72,7 +72,7 @@ bool has_half_instructions() {
 #endif
 }
 
-bool multiplies_half_faster() {
+bool multiplies_bfloat16_faster() {
 #ifdef __x86_64__
   unsigned a = 0;
   unsigned b = 0;
@@ -95,12 +95,12 @@ void multiply_widened(
     int64_t rows,
     int64_t columns,
     int64_t depth,
-    ConstHalfMatrix a,
-    ConstHalfMatrix b,
+    ConstBFloat16Matrix a,
+    ConstBFloat16Matrix b,
     Matrix c,
     bool add) {
   std::array<float, kWideRows * kWideDepth> left;
-  std::array<float, kWideDepth * kMaxHalfColumns> right;
+  std::array<float, kWideDepth * kMaxBFloat16Columns> right;
   for (int64_t row = 0; row < depth; row += 2) {
     float* const wide = right.data() + row * columns;
     widen_pair(b.data + row * b.stride, columns, wide, wide + columns);
@@ -150,27 +150,28 @@ void gemm(
   }
 }
 
-bool has_native_half_products() {
-  static const bool has_them = has_half_instructions() && try_native_product();
+bool has_native_bfloat16_products() {
+  static const bool has_them = has_bfloat16_instructions() && try_native_product();
   return has_them && at::globalContext().userEnabledMkldnn();
 }
 
-HalfProducts fastest_half_products() {
-  static const bool is_faster = multiplies_half_faster();
-  return is_faster && has_native_half_products() ? HalfProducts::native : HalfProducts::widened;
+BFloat16Products fastest_bfloat16_products() {
+  static const bool is_faster = multiplies_bfloat16_faster();
+  return is_faster && has_native_bfloat16_products() ? BFloat16Products::native
+                                                     : BFloat16Products::widened;
 }
 
 void gemm(
     int64_t rows,
     int64_t columns,
     int64_t depth,
-    ConstHalfMatrix a,
-    ConstHalfMatrix b,
+    ConstBFloat16Matrix a,
+    ConstBFloat16Matrix b,
     Matrix c,
     Store store,
-    HalfProducts how) {
+    BFloat16Products how) {
   bool add = store == Store::add;
-  const bool native = how == HalfProducts::native;
+  const bool native = how == BFloat16Products::native;
   const auto slab = native ? 2 * kSlabDepth : kWideDepth;
   const auto multiply = native ? multiply_natively : multiply_widened;
   for (int64_t k = 0; k < depth; k += slab) {
@@ -187,7 +188,7 @@ void gemm(
 }
 
 MatrixRegisters::~MatrixRegisters() {
-  if (has_half_instructions()) {
+  if (has_bfloat16_instructions()) {
     at::native::cpublas::brgemm_release();
   }
 }

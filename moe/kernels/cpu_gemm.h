@@ -17,7 +17,7 @@ struct Matrix {
 };
 /// The same of bfloat16: row by row, or in pairs (cpu_bfloat16.h), where a pair of rows begins
 /// 2 · stride after the one before.
-struct ConstHalfMatrix {
+struct ConstBFloat16Matrix {
   const uint16_t* data;
   int64_t stride;
 };
@@ -41,30 +41,30 @@ void gemm(
     Store store);
 
 /// How products of bfloat16 are computed. Sums are float32 in both.
-enum class HalfProducts {
+enum class BFloat16Products {
   native,  ///< oneDNN's micro-kernels for the instructions of AVX-512 and AMX
   widened, ///< as float32 products, a block at a time; any processor
 };
 
 /// Whether this processor and this LibTorch have native products of bfloat16.
-bool has_native_half_products();
+bool has_native_bfloat16_products();
 
 /// The faster way here, by the processor's features: AMX and AMD's AVX-512 multiply bfloat16 at
 /// twice the rate of float32 or more, Intel's AVX-512 at half of it.
-HalfProducts fastest_half_products();
+BFloat16Products fastest_bfloat16_products();
 
-/// The same of bfloat16: `a` row by row, `b` in pairs; `columns` at most kMaxHalfColumns.
+/// The same of bfloat16: `a` row by row, `b` in pairs; `columns` at most kMaxBFloat16Columns.
 void gemm(
     int64_t rows,
     int64_t columns,
     int64_t depth,
-    ConstHalfMatrix a,
-    ConstHalfMatrix b,
+    ConstBFloat16Matrix a,
+    ConstBFloat16Matrix b,
     Matrix c,
     Store store,
-    HalfProducts how = fastest_half_products());
+    BFloat16Products how = fastest_bfloat16_products());
 
-constexpr int64_t kMaxHalfColumns = 128;
+constexpr int64_t kMaxBFloat16Columns = 128;
 
 /// While it lives a thread may multiply; at its end the thread's matrix registers, which native
 /// products of bfloat16 configure, are as before.

@@ -9,7 +9,7 @@
 namespace {
 
 using namespace moe::testing;
-using moe::cpu::HalfProducts;
+using moe::cpu::BFloat16Products;
 using moe::cpu::Store;
 
 const uint16_t* halves_of(const torch::Tensor& tensor) {
@@ -91,8 +91,8 @@ TEST_CASE("Rows of tokens are gathered as pairs", "[kernels]") {
 }
 
 TEST_CASE("Products of bfloat16 are exact but for the order of sums", "[kernels]") {
-  const auto how = GENERATE(HalfProducts::widened, HalfProducts::native);
-  if (how == HalfProducts::native && !moe::cpu::has_native_half_products()) {
+  const auto how = GENERATE(BFloat16Products::widened, BFloat16Products::native);
+  if (how == BFloat16Products::native && !moe::cpu::has_native_bfloat16_products()) {
     WARN("no native products of bfloat16 here: not tested");
     return;
   }
