@@ -106,13 +106,13 @@ std::vector<Measurement> measure_block(
   // As in training: on the CPU autocast rounds the factors of products, on a CUDA device the
   // block converts its weights before.
   const auto type = find_dtype(dtype);
-  const auto options =
-      torch::TensorOptions(device.is_cpu() ? torch::kFloat32 : type).device(device);
+  const auto stored_type = device.is_cpu() ? torch::kFloat32 : type;
+  const auto options = torch::TensorOptions(stored_type).device(device);
   const auto cast_type = device.is_cpu() ? type : torch::kFloat32;
   const auto shape = block_shape(work);
   RoutedExperts sparse(shape, options);
   Expert dense(ExpertOptions(shape.model_dim, shape.per_token * shape.expert_dim));
-  dense->to(device, at::typeMetaToScalarType(options.dtype()));
+  dense->to(device, stored_type);
   const auto input = torch::randn({shape.tokens, shape.model_dim}).to(options).requires_grad_();
   const auto gradient = torch::randn_like(input);
   const auto finish = [&] {

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-// Private to moe/kernels/cpu_*.cpp; not installed.
+// Private to moe/kernels; not installed.
 
 namespace moe::cpu {
 

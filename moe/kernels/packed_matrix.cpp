@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "moe/error.h"
-#include "moe/kernels/bfloat16.h"
+#include "moe/kernels/cpu_bfloat16.h"
 
 namespace moe {
 namespace {
@@ -35,15 +35,6 @@ int64_t element_bytes(WeightType type) {
       return 1;
   }
   fail("weight type: no size for value ", static_cast<int>(type));
-}
-
-#ifdef __x86_64__
-[[gnu::target_clones("default", "avx2", "avx512f")]]
-#endif
-void unpack_bfloat16(const uint16_t* halves, int64_t count, float* weights) {
-  for (int64_t i = 0; i < count; ++i) {
-    weights[i] = from_bfloat16(halves[i]);
-  }
 }
 
 #ifdef __x86_64__
@@ -139,8 +130,7 @@ PackedMatrix pack_matrix(const float* weights, int64_t rows, int64_t columns, We
   if (type == WeightType::bfloat16) {
     auto halves = zeros<uint16_t>(rows * matrix.stride);
     for (int64_t row = 0; row < rows; ++row) {
-      const float* from = weights + row * columns;
-      std::transform(from, from + columns, halves.get() + row * matrix.stride, to_bfloat16);
+      cpu::round_row(weights + row * columns, columns, halves.get() + row * matrix.stride);
     }
     matrix.weights = std::move(halves);
     return matrix;
@@ -173,7 +163,7 @@ void unpack_rows(
         std::copy_n(static_cast<const float*>(from) + start, matrix.columns, out);
         break;
       case WeightType::bfloat16:
-        unpack_bfloat16(static_cast<const uint16_t*>(from) + start, matrix.columns, out);
+        cpu::widen_row(static_cast<const uint16_t*>(from) + start, matrix.columns, out);
         break;
       case WeightType::int8:
         unpack_int8(
