@@ -1,7 +1,5 @@
 #include "moe/kernels/attention.h"
 
-#include <ATen/autocast_mode.h>
-
 #include <cmath>
 
 #include "moe/kernels/cpu_attention.h"
@@ -127,11 +125,9 @@ bool can_fuse_attention(
     const torch::Tensor& keys,
     const torch::Tensor& values,
     const AttentionForm& form) {
-  // Autocast asks for products in a narrower type, which only ATen's operations obey.
-  return cpu::is_plain_float(queries) && cpu::is_plain_float(keys) &&
-         cpu::is_plain_float(values) &&
-         (!form.sinks.defined() || cpu::is_plain_float(form.sinks)) &&
-         !at::autocast::is_autocast_enabled(at::kCPU);
+  return cpu::is_float_or_autocast(queries) && cpu::is_float_or_autocast(keys) &&
+         cpu::is_float_or_autocast(values) &&
+         (!form.sinks.defined() || cpu::is_plain_float(form.sinks));
 }
 
 torch::Tensor fused_attention(
@@ -141,15 +137,15 @@ torch::Tensor fused_attention(
     const AttentionForm& form) {
   TORCH_CHECK(
       can_fuse_attention(queries, keys, values, form),
-      "fused_attention: only float32 on the CPU, without autocast");
+      "fused_attention: only float32 on the CPU, or what autocast made of it");
   check_heads(queries, keys, values, form);
   const double scale =
       form.scale != 0.0 ? form.scale : 1.0 / std::sqrt(static_cast<double>(queries.size(3)));
   return AttentionNode::apply(
-      with_contiguous_vectors(queries),
-      with_contiguous_vectors(keys),
-      with_contiguous_vectors(values),
-      form.sinks.defined() ? form.sinks.contiguous() : torch::empty({0}, queries.options()),
+      with_contiguous_vectors(queries.to(torch::kFloat32)),
+      with_contiguous_vectors(keys.to(torch::kFloat32)),
+      with_contiguous_vectors(values.to(torch::kFloat32)),
+      form.sinks.defined() ? form.sinks.contiguous() : torch::empty({0}),
       visible_ends(queries.size(2), form),
       scale);
 }

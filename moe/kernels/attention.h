@@ -20,7 +20,7 @@ struct AttentionForm {
   std::vector<std::vector<int64_t>> document_starts;
 };
 
-/// Whether `fused_attention` computes this: float32 on the CPU, no autocast.
+/// Whether `fused_attention` computes this: float32 on the CPU, or what autocast made of it.
 bool can_fuse_attention(
     const torch::Tensor& queries,
     const torch::Tensor& keys,

@@ -159,15 +159,17 @@ bool can_fuse_attention_heads(const torch::Tensor& projected, const AttentionHea
   const auto is_fit = [](const torch::Tensor& tensor) {
     return !tensor.defined() || cpu::is_plain_float(tensor);
   };
-  return form.head_dim <= cpu::kMaxHeadDim && is_fit(projected) && is_fit(form.query_norm) &&
-         is_fit(form.key_norm) && is_fit(form.cos) && is_fit(form.sin);
+  return form.head_dim <= cpu::kMaxHeadDim && cpu::is_float_or_autocast(projected) &&
+         is_fit(form.query_norm) && is_fit(form.key_norm) && is_fit(form.cos) &&
+         is_fit(form.sin);
 }
 
 AttentionHeads attention_heads(const torch::Tensor& projected, const AttentionHeadsForm& form) {
   const cpu::HeadShape shape{form.num_heads, form.num_kv_heads, form.head_dim};
   TORCH_CHECK(
       can_fuse_attention_heads(projected, form),
-      "attention_heads: only float32 on the CPU and heads of at most ",
+      "attention_heads: only float32 on the CPU, or what autocast made of it, and heads of at "
+      "most ",
       cpu::kMaxHeadDim);
   TORCH_CHECK(
       projected.dim() == 3 && projected.size(2) == shape.width() && form.cos.dim() == 2 &&
@@ -186,10 +188,11 @@ AttentionHeads attention_heads(const torch::Tensor& projected, const AttentionHe
       form.cos.sizes(),
       " and ",
       form.sin.sizes());
+  const auto wide = projected.to(torch::kFloat32).contiguous();
   const auto outputs = HeadsNode::apply(
-      projected.contiguous(),
-      cpu::contiguous_or_empty(form.query_norm, projected),
-      cpu::contiguous_or_empty(form.key_norm, projected),
+      wide,
+      cpu::contiguous_or_empty(form.query_norm, wide),
+      cpu::contiguous_or_empty(form.key_norm, wide),
       form.cos.contiguous(),
       form.sin.contiguous(),
       shape,

@@ -23,7 +23,8 @@ struct AttentionHeadsForm {
   torch::Tensor sin;
 };
 
-/// Whether `attention_heads` computes this: float32 on the CPU, heads of at most 512.
+/// Whether `attention_heads` computes this: heads of at most 512, on the CPU, in float32 or,
+/// where autocast made it, `projected` in its type.
 bool can_fuse_attention_heads(const torch::Tensor& projected, const AttentionHeadsForm& form);
 
 /// Splits, norms and turns all heads in one pass, and in one backward. `projected` [B, S,

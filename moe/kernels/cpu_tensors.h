@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
 
 // Private to moe/kernels; not installed.
 
@@ -10,6 +11,14 @@ namespace moe::cpu {
 inline bool is_plain_float(const at::Tensor& tensor) {
   return tensor.is_cpu() && tensor.scalar_type() == at::kFloat &&
          tensor.layout() == at::kStrided;
+}
+
+/// The same, or what an operation under autocast made of it.
+inline bool is_float_or_autocast(const at::Tensor& tensor) {
+  return is_plain_float(tensor) ||
+         (tensor.is_cpu() && tensor.layout() == at::kStrided &&
+          at::autocast::is_autocast_enabled(at::kCPU) &&
+          tensor.scalar_type() == at::autocast::get_autocast_dtype(at::kCPU));
 }
 
 /// The type of tensors of what products read: float, or uint16_t for bfloat16.

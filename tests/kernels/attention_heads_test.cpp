@@ -1,6 +1,7 @@
 #include "moe/kernels/attention_heads.h"
 
 #include "moe/libtorch.h"
+#include "moe/training/autocast_guard.h"
 #include "tests/support/catch.h"
 #include "tests/support/tensor_matchers.h"
 
@@ -9,7 +10,9 @@ namespace {
 using moe::attention_heads;
 using moe::AttentionHeads;
 using moe::AttentionHeadsForm;
+using moe::AutocastGuard;
 using moe::testing::AllClose;
+using moe::testing::SameBits;
 
 // In float64, operation by operation.
 torch::Tensor turn(
@@ -85,6 +88,30 @@ TEST_CASE("attention_heads: one pass equals operations in float64", "[kernels]")
     CAPTURE(i);
     CHECK_THAT(gradients[i], AllClose(wide_gradients[i], 1e-5));
   }
+}
+
+TEST_CASE("attention_heads: what autocast projected is computed in float32", "[kernels]") {
+  torch::manual_seed(4);
+  const auto projected = torch::randn({2, 65, 48}).to(torch::kBFloat16).requires_grad_();
+  const auto wide = projected.detach().to(torch::kFloat32).requires_grad_();
+  const auto angles = torch::rand({65, 3}) * 6;
+  const AttentionHeadsForm form{
+      4, 2, 6, torch::randn({6}), torch::randn({6}), 1e-5, angles.cos(), angles.sin()};
+  CHECK(!can_fuse_attention_heads(projected, form));
+  const AutocastGuard autocast(at::kCPU, torch::kBFloat16);
+  REQUIRE(can_fuse_attention_heads(projected, form));
+  const auto actual = attention_heads(projected, form);
+  const auto expected = attention_heads(wide, form);
+  CHECK_THAT(actual.queries, SameBits(expected.queries));
+  CHECK_THAT(actual.keys, SameBits(expected.keys));
+  CHECK_THAT(actual.values, SameBits(expected.values));
+  const std::vector<torch::Tensor> factors{
+      torch::randn_like(expected.queries),
+      torch::randn_like(expected.keys),
+      torch::randn_like(expected.values)};
+  const auto gradient = torch::autograd::grad({sum_of(actual, factors)}, {projected})[0];
+  const auto wide_gradient = torch::autograd::grad({sum_of(expected, factors)}, {wide})[0];
+  CHECK_THAT(gradient, SameBits(wide_gradient.to(torch::kBFloat16)));
 }
 
 TEST_CASE("attention_heads: only some of the results are used", "[kernels]") {

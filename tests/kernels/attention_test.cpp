@@ -3,12 +3,14 @@
 #include <ATen/Parallel.h>
 
 #include "moe/libtorch.h"
+#include "moe/training/autocast_guard.h"
 #include "tests/support/catch.h"
 #include "tests/support/tensor_matchers.h"
 
 namespace {
 
 using moe::AttentionForm;
+using moe::AutocastGuard;
 using moe::fused_attention;
 using moe::testing::SameBits;
 
@@ -91,8 +93,11 @@ AttentionTensors differentiate(
 }
 
 AttentionTensors fused(
-    const AttentionProblem& problem, const AttentionTensors& inputs, double scale) {
-  return differentiate(inputs, torch::kFloat32, [&](const AttentionTensors& leaves) {
+    const AttentionProblem& problem,
+    const AttentionTensors& inputs,
+    double scale,
+    torch::ScalarType type = torch::kFloat32) {
+  return differentiate(inputs, type, [&](const AttentionTensors& leaves) {
     const AttentionForm form{
         problem.sliding_window,
         scale,
@@ -161,6 +166,30 @@ TEST_CASE("fused_attention: a scale of one's own, and large scores", "[kernels][
   for (size_t i = 1; i < expected.size(); ++i) {
     CAPTURE(i, scale);
     CHECK(norm_of_error(actual[i], expected[i]) < 1e-4);
+  }
+}
+
+TEST_CASE(
+    "fused_attention: what autocast made is computed in float32", "[kernels][attention]") {
+  const AttentionProblem problem{2, 4, 2, 130, 16};
+  auto inputs = make_inputs(problem);
+  for (auto& input : inputs) {
+    input = input.to(torch::kBFloat16);
+  }
+  const auto expected =
+      differentiate(inputs, torch::kFloat64, [&](const AttentionTensors& leaves) {
+        return slow_attention(problem, leaves, /*scale=*/0.25);
+      });
+  REQUIRE_THROWS_WITH(
+      fused(problem, inputs, 0.25, torch::kBFloat16), ContainsSubstring("only float32"));
+  const AutocastGuard autocast(at::kCPU, torch::kBFloat16);
+  const auto actual = fused(problem, inputs, 0.25, torch::kBFloat16);
+  CHECK(actual[0].scalar_type() == torch::kFloat32);
+  CHECK(norm_of_error(actual[0], expected[0]) < 2e-6);
+  for (size_t i = 1; i < expected.size(); ++i) {
+    CAPTURE(i);
+    CHECK(actual[i].scalar_type() == torch::kBFloat16);
+    CHECK(norm_of_error(actual[i], expected[i]) < 1e-2);
   }
 }
 
