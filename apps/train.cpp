@@ -290,7 +290,7 @@ void log_model(StatusLine& status, const DecoderOptions& model) {
 
 void log_dtype(StatusLine& status, const TrainerOptions& options) {
   status.log("computing in {}", options.dtype);
-  const auto warning = dtype_warning(options.dtype, options.device, cpu_multiplies_bfloat16());
+  const auto warning = dtype_warning(options.dtype, options.device);
   if (!warning.empty()) {
     status.log("warning: {}", warning);
   }
@@ -323,7 +323,7 @@ int train(int argc, char** argv) {
   use_threads(arguments.training.threads);
   status.log("{}", libtorch_details());
   // Recorded as what it stands for, so that the run goes on in it anywhere.
-  arguments.training.dtype = resolve_dtype(arguments.training.dtype);
+  arguments.training.dtype = resolve_dtype(arguments.training.dtype, arguments.training.device);
   log_dtype(status, arguments.training);
   TrainingRun run(
       arguments.out,

@@ -3,13 +3,10 @@
 #include <ATen/Context.h>
 #include <ATen/native/CPUBlas.h>
 
-#ifdef __x86_64__
-#include <cpuid.h>
-#endif
-
 #include <algorithm>
 #include <array>
 
+#include "moe/kernels/bfloat16_instructions.h"
 #include "moe/kernels/cpu_bfloat16.h"
 
 namespace moe::cpu {
@@ -64,27 +61,10 @@ bool try_native_product() {
   return std::all_of(sums.begin(), sums.end(), [](float sum) { return sum == kSize; });
 }
 
-bool has_bfloat16_instructions() {
-#ifdef __x86_64__
-  return __builtin_cpu_supports("avx512bf16") != 0;
-#else
-  return false;
-#endif
-}
-
-bool multiplies_bfloat16_faster() {
-#ifdef __x86_64__
-  unsigned a = 0;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
-  constexpr unsigned kMatrixRegistersOfBFloat16 = 1U << 22;
-  const bool matrix_registers =
-      __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kMatrixRegistersOfBFloat16) != 0;
-  return matrix_registers || __builtin_cpu_is("amd") != 0;
-#else
-  return false;
-#endif
+bool has_instructions() {
+  const auto instructions = bfloat16_instructions();
+  return instructions == BFloat16Instructions::slower ||
+         instructions == BFloat16Instructions::faster;
 }
 
 // A block of `a` takes 32 KiB as float32, a slab of `b` 64 KiB.
@@ -151,12 +131,12 @@ void gemm(
 }
 
 bool has_native_bfloat16_products() {
-  static const bool has_them = has_bfloat16_instructions() && try_native_product();
+  static const bool has_them = has_instructions() && try_native_product();
   return has_them && at::globalContext().userEnabledMkldnn();
 }
 
 BFloat16Products fastest_bfloat16_products() {
-  static const bool is_faster = multiplies_bfloat16_faster();
+  static const bool is_faster = bfloat16_instructions() == BFloat16Instructions::faster;
   return is_faster && has_native_bfloat16_products() ? BFloat16Products::native
                                                      : BFloat16Products::widened;
 }
@@ -188,7 +168,8 @@ void gemm(
 }
 
 MatrixRegisters::~MatrixRegisters() {
-  if (has_bfloat16_instructions()) {
+  static const bool has_registers = has_instructions();
+  if (has_registers) {
     at::native::cpublas::brgemm_release();
   }
 }

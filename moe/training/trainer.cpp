@@ -127,6 +127,7 @@ Trainer::Trainer(
           lora_ ? TrainableRows{} : trainable_,
           parameter_groups(names_of(learning_parameters(model_, lora_)), options)) {
   validate(options_);
+  options_.dtype = resolve_dtype(options_.dtype, options_.device);
   data_.check_sequence_length(options_.sequence_length);
   check_vocabulary(data_, model_->options.vocab_size);
   model_->recompute = options_.recompute;
@@ -144,7 +145,7 @@ RoutedBatch Trainer::routed(const Batch& batch, std::vector<Routing> routing) co
 
 void Trainer::look_ahead(const Batch& batch, Sums& sums) {
   const torch::NoGradGuard no_grad;
-  const AutocastGuard autocast(device_.type(), find_dtype(resolve_dtype(options_.dtype)));
+  const AutocastGuard autocast(device_.type(), find_dtype(options_.dtype));
   auto output = model_->forward(batch.inputs, batch.documents);
   if (!output.routing.empty()) {
     routing_objective_.look_ahead(routed(batch, std::move(output.routing)), sums.routing);
@@ -152,7 +153,7 @@ void Trainer::look_ahead(const Batch& batch, Sums& sums) {
 }
 
 void Trainer::accumulate(const Batch& batch, double normalizer, Sums& sums) {
-  const AutocastGuard autocast(device_.type(), find_dtype(resolve_dtype(options_.dtype)));
+  const AutocastGuard autocast(device_.type(), find_dtype(options_.dtype));
   auto output = model_->forward(batch.inputs, batch.documents);
   const auto head = model_->head_operands(output.hidden);
   const auto loss =

@@ -226,8 +226,8 @@ struct TrainerOptions {
     visit(
         "dtype",
         options.dtype,
-        "Type of computation: float32, bfloat16, or auto for the one that the kernels are made "
-        "for; weights and optimizer stay float32.");
+        "Type of computation: float32, bfloat16, or auto for the one that this processor is "
+        "faster in; weights and optimizer stay float32.");
     visit("threads", options.threads, "Threads of computation; 0 means one per core.");
     visit(
         "recompute",

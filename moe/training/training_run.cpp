@@ -382,7 +382,7 @@ void TrainingRun::save(bool is_best) {
   state.options = config_text_;
   state.data_fingerprint = data_.fingerprint;
   state.libtorch_version = TORCH_VERSION;
-  state.dtype = resolve_dtype(options_.dtype);
+  state.dtype = resolve_dtype(options_.dtype, options_.device);
   state.device = options_.device;
   state.cpu_capability = at::get_cpu_capability();
   state.threads = threads_;

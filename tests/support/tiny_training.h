@@ -7,8 +7,10 @@
 
 namespace moe::testing {
 
+/// In float32, so that what tests compare does not depend on the processor.
 inline TrainerOptions quick_options() {
   TrainerOptions options;
+  options.dtype = "float32";
   options.steps = 30;
   options.batch_size = 4;
   options.sequence_length = 16;

@@ -35,6 +35,7 @@ DecoderOptions nano_decoder() {
 /// Its training, in shorter sequences.
 TrainerOptions nano_training() {
   TrainerOptions options;
+  options.dtype = "float32";
   options.steps = kGoldenSteps;
   options.batch_size = 8;
   options.sequence_length = 64;
