@@ -17,6 +17,7 @@
 #include "apps/process.h"
 #include "apps/status_line.h"
 #include "moe/decoder/device.h"
+#include "moe/training/compute_dtype.h"
 
 namespace {
 
@@ -51,7 +52,8 @@ void add_arguments(CommandLine& line, Arguments& arguments) {
   line.add_flag(
       "dtype",
       &arguments.dtype,
-      "Type of computation of train and block: float32 or bfloat16.",
+      "Type of computation of train, block and the profile: float32, bfloat16, or auto as in "
+      "moe-train.",
       "Benchmark");
   line.add_flag(
       "device", &arguments.device, "cpu, or cuda for the suite block alone.", "Benchmark");
@@ -123,6 +125,7 @@ void complete(Arguments& arguments) {
     throw UsageError("--device: only the suite block runs on another device than the cpu");
   }
   find_device(arguments.device); // before the machine is measured
+  arguments.dtype = resolve_dtype(arguments.dtype, arguments.device);
   find_dtype(arguments.dtype);
   if (arguments.steps < 1) {
     throw UsageError(fmt::format("--steps: {} is not possible; at least 1", arguments.steps));
@@ -164,7 +167,7 @@ std::vector<Measurement> measure(
               work, arguments.steps, find_device(arguments.device), arguments.dtype, note));
     }
     if (arguments.profile) {
-      append(results, measure_profile(work, arguments.steps, note));
+      append(results, measure_profile(work, arguments.dtype, arguments.steps, note));
     }
     if (contains(arguments.suite, "memory")) {
       append(results, measure_memory(work, arguments.steps, note));

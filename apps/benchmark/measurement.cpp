@@ -60,18 +60,23 @@ Timing time_runs(int64_t repetitions, const std::function<void()>& run) {
   return timing_of(std::move(seconds));
 }
 
-double matmul_rate() {
+double matmul_rate(torch::ScalarType type) {
   const torch::NoGradGuard no_grad;
-  const auto a = torch::randn({2048, 2048});
-  const auto b = torch::randn({2048, 2048});
-  auto c = torch::empty({2048, 2048});
+  const auto a = torch::randn({2048, 2048}).to(type);
+  const auto b = torch::randn({2048, 2048}).to(type);
+  auto c = torch::empty({2048, 2048}, type);
   const auto timing = time_runs(/*repetitions=*/8, [&] { torch::mm_out(c, a, b); });
   return 2.0 * 2048 * 2048 * 2048 / timing.best / 1e9;
 }
 
 Machine measure_machine(int64_t threads) {
   const torch::NoGradGuard no_grad;
-  return {cpu_name(), threads, matmul_rate(), measure_memory_levels(threads), copy_rate()};
+  return {
+      cpu_name(),
+      threads,
+      matmul_rate(torch::kFloat32),
+      measure_memory_levels(threads),
+      copy_rate()};
 }
 
 int64_t resident_bytes() {

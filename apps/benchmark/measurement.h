@@ -1,5 +1,7 @@
 #pragma once
 
+#include <torch/types.h>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -45,8 +47,8 @@ struct Machine {
 
 Machine measure_machine(int64_t threads);
 
-/// The rate of at::mm now, in GFLOP/s, as in `Machine::matmul_gflops`.
-double matmul_rate();
+/// The rate of at::mm now, in GFLOP/s, measured as `Machine::matmul_gflops` is, in any type.
+double matmul_rate(torch::ScalarType type);
 
 /// Bytes of memory that the process takes now, and at most since `reset_peak_memory`.
 int64_t resident_bytes();

@@ -20,6 +20,9 @@ std::vector<Measurement> measure_context(
 /// and backward, at the workload's shape: `seconds` and `share_of_step`. What lies between the
 /// parts, such as sums of the residual stream and losses of the router, is the `rest`.
 std::vector<Measurement> measure_profile(
-    const Workload& workload, int64_t repetitions, const NoteCallback& note);
+    const Workload& workload,
+    const std::string& dtype,
+    int64_t repetitions,
+    const NoteCallback& note);
 
 } // namespace moe

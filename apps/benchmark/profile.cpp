@@ -4,6 +4,7 @@
 #include "moe/kernels/dispatch.h"
 #include "moe/kernels/expert_mlp.h"
 #include "moe/libtorch.h"
+#include "moe/training/autocast_guard.h"
 
 namespace moe {
 namespace {
@@ -13,10 +14,15 @@ double seconds_of(
     int64_t repetitions,
     const torch::Tensor& input,
     const std::vector<torch::Tensor>& parameters,
+    torch::ScalarType type,
     const std::function<torch::Tensor()>& forward) {
-  const auto gradient = torch::randn_like(forward());
+  const auto compute = [&] {
+    const AutocastGuard autocast(at::kCPU, type);
+    return forward();
+  };
+  const auto gradient = torch::randn_like(compute());
   const auto run = [&] {
-    forward().backward(gradient);
+    compute().backward(gradient);
     for (auto tensor : parameters) {
       tensor.mutable_grad() = torch::Tensor();
     }
@@ -29,12 +35,16 @@ double seconds_of(
 } // namespace
 
 std::vector<Measurement> measure_profile(
-    const Workload& work, int64_t repetitions, const NoteCallback& note) {
-  note("profile of " + work.name);
+    const Workload& work,
+    const std::string& dtype,
+    int64_t repetitions,
+    const NoteCallback& note) {
+  note("profile of " + work.name + " in " + dtype);
+  const auto type = find_dtype(dtype);
   torch::manual_seed(0);
   double step = 0.0;
   {
-    TrainingStep training(work, torch::kFloat32, /*recompute=*/false);
+    TrainingStep training(work, type, /*recompute=*/false);
     time_runs(/*repetitions=*/2, [&] { training.run(); });
     step = time_runs(repetitions, [&] { training.run(); }).best;
   }
@@ -55,7 +65,7 @@ std::vector<Measurement> measure_profile(
   const auto time = [&](const torch::Tensor& differentiated,
                         const std::vector<torch::Tensor>& parameters,
                         const std::function<torch::Tensor()>& forward) {
-    return seconds_of(repetitions, differentiated, parameters, forward);
+    return seconds_of(repetitions, differentiated, parameters, type, forward);
   };
 
   std::vector<std::pair<std::string, double>> parts;
@@ -99,8 +109,8 @@ std::vector<Measurement> measure_profile(
   std::vector<Measurement> results;
   for (const auto& [part, seconds] : parts) {
     const auto name = work.name + " " + part;
-    results.push_back({"profile", name, "float32", "seconds", seconds, "s"});
-    results.push_back({"profile", name, "float32", "share_of_step", seconds / step, ""});
+    results.push_back({"profile", name, dtype, "seconds", seconds, "s"});
+    results.push_back({"profile", name, dtype, "share_of_step", seconds / step, ""});
   }
   return results;
 }

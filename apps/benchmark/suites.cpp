@@ -1,5 +1,7 @@
 #include "apps/benchmark/suites.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -67,21 +69,25 @@ std::vector<Measurement> measure_training(
     const NoteCallback& note) {
   note("training " + work.name + " in " + dtype);
   torch::manual_seed(0);
+  const auto type = find_dtype(dtype);
+  const double peak_before =
+      type == torch::kFloat32 ? machine.matmul_gflops : matmul_rate(type);
   const bool has_peak = reset_peak_memory();
   const auto before = resident_bytes();
-  TrainingStep training(work, find_dtype(dtype), /*recompute=*/false);
+  TrainingStep training(work, type, /*recompute=*/false);
   const auto step = [&] { training.run(); };
   time_runs(/*repetitions=*/2, step);
   const auto timing = time_runs(steps, step);
   const auto tokens = static_cast<double>(work.batch_size * work.sequence_length);
   const double gflops = step_flops(work) / timing.best / 1e9;
-  const double peak_now = matmul_rate();
-  const double peak = std::max(machine.matmul_gflops, peak_now);
-  if (std::min(machine.matmul_gflops, peak_now) < 0.8 * peak) {
-    note(
-        "the machine is busy: at::mm reached " +
-        std::to_string(std::lround(machine.matmul_gflops)) + " and " +
-        std::to_string(std::lround(peak_now)) + " GFLOP/s in this run");
+  const double peak_now = matmul_rate(type);
+  const double peak = std::max(peak_before, peak_now);
+  if (std::min(peak_before, peak_now) < 0.8 * peak) {
+    note(fmt::format(
+        "the machine is busy: at::mm in {} reached {:.0f} and {:.0f} GFLOP/s in this run",
+        dtype,
+        peak_before,
+        peak_now));
   }
   const auto result = [&](const std::string& metric, double value, const std::string& unit) {
     return Measurement{"train", work.name, dtype, metric, value, unit};

@@ -27,7 +27,8 @@ double step_flops(const Workload& workload);
 /// Tells what is being measured.
 using NoteCallback = std::function<void(const std::string&)>;
 
-/// Whole training steps: forward, backward, clipping, AdamW.
+/// Whole training steps: forward, backward, clipping, AdamW. `share_of_peak` is of at::mm in
+/// the same type.
 std::vector<Measurement> measure_training(
     const Workload& workload,
     const std::string& dtype,
