@@ -39,7 +39,8 @@ void round_to_pair(
 void round_to_pairs(const float* from, int64_t depth, int64_t columns, uint16_t* pairs) {
   for (int64_t row = 0; row < depth; row += 2) {
     const float* const first = from + row * columns;
-    round_to_pair(first, first + columns, columns, pairs + row * columns);
+    const float* const second = row + 1 < depth ? first + columns : nullptr;
+    round_to_pair(first, second, columns, pairs + row * columns);
   }
 }
 

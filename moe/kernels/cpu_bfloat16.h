@@ -17,7 +17,8 @@ void round_row(const float* from, int64_t count, uint16_t* to);
 /// to[i] = from[i].
 void widen_row(const uint16_t* from, int64_t count, float* to);
 
-/// A matrix [depth, columns], contiguous, rounded into pairs.
+/// A matrix [depth, columns], contiguous, rounded into pairs; an odd last row is paired with
+/// zeros.
 void round_to_pairs(const float* from, int64_t depth, int64_t columns, uint16_t* pairs);
 
 /// The same of two rows; null stands for a second row of zeros.

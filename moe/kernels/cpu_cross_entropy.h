@@ -6,7 +6,8 @@
 
 namespace moe::cpu {
 
-/// `cross_entropy` in float32; everything contiguous.
+/// `cross_entropy` of float32 or bfloat16, `rows` and `head` alike, with results of float32;
+/// everything contiguous, `weights` float32.
 CrossEntropy cross_entropy(
     const at::Tensor& rows,
     const at::Tensor& head,

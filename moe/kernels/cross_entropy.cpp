@@ -24,6 +24,16 @@ torch::Tensor logit_gradient(
   return gradient.mul_(weight);
 }
 
+/// Whether the tiles of the CPU take them.
+bool fits_tiles(const torch::Tensor& rows, const torch::Tensor& head) {
+  const auto is_plain_bfloat16 = [](const torch::Tensor& tensor) {
+    return tensor.is_cpu() && tensor.scalar_type() == torch::kBFloat16 &&
+           tensor.layout() == torch::kStrided;
+  };
+  return (cpu::is_plain_float(rows) && cpu::is_plain_float(head)) ||
+         (is_plain_bfloat16(rows) && is_plain_bfloat16(head));
+}
+
 } // namespace
 
 CrossEntropy cross_entropy(
@@ -42,7 +52,7 @@ CrossEntropy cross_entropy(
       rows.size(0),
       " rows");
   const torch::NoGradGuard no_grad;
-  if (cpu::is_plain_float(rows) && cpu::is_plain_float(head) && cpu::is_plain_float(weights)) {
+  if (fits_tiles(rows, head) && cpu::is_plain_float(weights)) {
     return cpu::cross_entropy(
         rows.contiguous(),
         head.contiguous(),

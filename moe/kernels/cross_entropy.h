@@ -15,8 +15,10 @@ struct CrossEntropy {
 /// spot, for a few hundred rows at a time: the logits of all rows never exist at once.
 ///
 /// `rows` [T, D] and `head` [V, D] of one type, `targets` [T] int64 in [0, V), `weights` [T]
-/// float32 or wider. Contiguous float32 on the CPU is computed in tiles that stay in the cache,
-/// to the same bits for any number of threads; all else is `cross_entropy_reference`.
+/// float32 or wider. float32 and bfloat16 on the CPU, with weights of float32, are computed in
+/// tiles that stay in the cache, to the same bits for any number of threads. All that comes out
+/// of tiles is float32, for bfloat16 too: there only the factors of products are rounded, and
+/// logits, softmax, losses and gradients are not. All else is `cross_entropy_reference`.
 CrossEntropy cross_entropy(
     const torch::Tensor& rows,
     const torch::Tensor& head,
@@ -24,7 +26,8 @@ CrossEntropy cross_entropy(
     const torch::Tensor& weights,
     bool need_gradient);
 
-/// The same in ATen operations: any device and type.
+/// The same in ATen operations: any device and type. Losses are float32 or wider, gradients of
+/// the type of what they are for.
 CrossEntropy cross_entropy_reference(
     const torch::Tensor& rows,
     const torch::Tensor& head,
