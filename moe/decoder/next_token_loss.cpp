@@ -29,8 +29,8 @@ class WeightedCrossEntropy : public torch::autograd::Function<WeightedCrossEntro
       const torch::Tensor& targets,
       const torch::Tensor& weights,
       bool need_gradient) {
+    const auto type = product_type(hidden, head); // of autocast, which then is switched off
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-    const auto type = product_type(hidden, head);
     const auto rows = hidden.reshape({-1, head.size(1)}).to(type); // [T, D]
     const auto result = cross_entropy(rows, head.to(type), targets, weights, need_gradient);
     if (need_gradient) {

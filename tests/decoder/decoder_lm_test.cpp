@@ -6,6 +6,7 @@
 
 #include "moe/decoder/decoder_tensors.h"
 #include "moe/decoder/next_token_loss.h"
+#include "moe/training/autocast_guard.h"
 #include "tests/support/gradient_check.h"
 #include "tests/support/module_contract.h"
 #include "tests/support/tiny_decoder.h"
@@ -279,6 +280,32 @@ TEST_CASE(
         hidden.slice(0, begin, end), head, targets.slice(0, begin, end), {}, /*normalizer=*/20);
   };
   CHECK_THAT(part(0, 1) + part(1, 4), AllClose(next_token_loss(hidden, head, targets), 1e-6));
+}
+
+TEST_CASE("next_token_loss: multiplies in the type of autocast", "[decoder]") {
+  torch::manual_seed(0);
+  const auto hidden = torch::randn({2, 20, 16}).requires_grad_();
+  const auto head = torch::randn({50, 16}).requires_grad_();
+  const auto targets = torch::randint(50, {2, 20}, torch::kInt64);
+  const auto loss = [&] {
+    const AutocastGuard autocast(at::kCPU, torch::kBFloat16);
+    return next_token_loss(hidden, head, targets);
+  }();
+  const auto rounded = [](const torch::Tensor& tensor) {
+    return tensor.detach().to(torch::kBFloat16).to(torch::kFloat64).requires_grad_();
+  };
+  const auto wide_hidden = rounded(hidden);
+  const auto wide_head = rounded(head);
+  const auto expected = next_token_loss(wide_hidden, wide_head, targets);
+  CHECK_THAT(loss, AllClose(expected, 1e-6));
+  CHECK_THAT(next_token_loss(hidden, head, targets), !AllClose(expected, 1e-5));
+  const auto gradients = torch::autograd::grad({loss}, {hidden, head});
+  const auto wide_gradients = torch::autograd::grad({expected}, {wide_hidden, wide_head});
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    CAPTURE(i);
+    CHECK(gradients[i].scalar_type() == torch::kFloat32);
+    CHECK_THAT(gradients[i], AllClose(wide_gradients[i], 4e-3));
+  }
 }
 
 TEST_CASE("next_token_loss: takes a mask for every target, and no other", "[decoder]") {
