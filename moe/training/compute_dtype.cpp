@@ -19,8 +19,7 @@ std::string dtype_warning(
   switch (instructions) {
     case BFloat16Instructions::none:
       return "this processor has no bfloat16 instructions: --dtype bfloat16 will be much "
-             "slower "
-             "than float32";
+             "slower than float32";
     case BFloat16Instructions::slower:
       return "this processor multiplies bfloat16 at half the rate of float32: --dtype float32 "
              "is faster";
