@@ -7,18 +7,21 @@
 
 namespace moe::cpu {
 
-/// What the kernels of this folder compute with: strided float32 on the CPU.
+/// Whether a tensor is strided, on the CPU and of this type.
+inline bool is_plain(const at::Tensor& tensor, at::ScalarType type) {
+  return tensor.is_cpu() && tensor.scalar_type() == type && tensor.layout() == at::kStrided;
+}
+
+/// What the kernels of this folder compute with.
 inline bool is_plain_float(const at::Tensor& tensor) {
-  return tensor.is_cpu() && tensor.scalar_type() == at::kFloat &&
-         tensor.layout() == at::kStrided;
+  return is_plain(tensor, at::kFloat);
 }
 
 /// The same, or what an operation under autocast made of it.
 inline bool is_float_or_autocast(const at::Tensor& tensor) {
   return is_plain_float(tensor) ||
-         (tensor.is_cpu() && tensor.layout() == at::kStrided &&
-          at::autocast::is_autocast_enabled(at::kCPU) &&
-          tensor.scalar_type() == at::autocast::get_autocast_dtype(at::kCPU));
+         (at::autocast::is_autocast_enabled(at::kCPU) &&
+          is_plain(tensor, at::autocast::get_autocast_dtype(at::kCPU)));
 }
 
 /// The type of tensors of what products read: float, or uint16_t for bfloat16.

@@ -26,12 +26,9 @@ torch::Tensor logit_gradient(
 
 /// Whether the tiles of the CPU take them.
 bool fits_tiles(const torch::Tensor& rows, const torch::Tensor& head) {
-  const auto is_plain_bfloat16 = [](const torch::Tensor& tensor) {
-    return tensor.is_cpu() && tensor.scalar_type() == torch::kBFloat16 &&
-           tensor.layout() == torch::kStrided;
-  };
-  return (cpu::is_plain_float(rows) && cpu::is_plain_float(head)) ||
-         (is_plain_bfloat16(rows) && is_plain_bfloat16(head));
+  const auto type = rows.scalar_type();
+  return (type == torch::kFloat32 || type == torch::kBFloat16) && cpu::is_plain(rows, type) &&
+         cpu::is_plain(head, type);
 }
 
 } // namespace
