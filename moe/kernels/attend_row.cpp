@@ -11,7 +11,9 @@
 namespace moe {
 namespace {
 
-// So many numbers of a head are computed at once, in registers.
+// So many numbers of a head are computed at once, in registers: as many as lie together, for
+// memory is read again with every chunk; narrow heads, and the rest of others, take the fewer.
+constexpr int64_t kWideChunk = 64;
 constexpr int64_t kChunk = 32;
 
 float as_number(float number) {
@@ -105,6 +107,9 @@ template <int64_t registers>
 [[gnu::target("avx2,fma,f16c")]] void weigh_values_avx2(
     int64_t length, int64_t head_dim, const float* weights, const Float16* values, float* out) {
   int64_t i = 0;
+  for (; i + kWideChunk <= head_dim; i += kWideChunk) {
+    weighted_sum_avx2<kWideChunk / 8>(length, head_dim, weights, values + i, out + i);
+  }
   for (; i + kChunk <= head_dim; i += kChunk) {
     weighted_sum_avx2<kChunk / 8>(length, head_dim, weights, values + i, out + i);
   }
@@ -140,7 +145,7 @@ template <typename Number>
     const float* __restrict weights,
     const Number* __restrict rows,
     float* __restrict out) {
-  float sums[kChunk] = {};
+  float sums[kWideChunk] = {};
   for (int64_t t = 0; t < length; ++t) {
     for (int64_t i = 0; i < width; ++i) {
       sums[i] += weights[t] * as_number(rows[t * stride + i]);
@@ -153,6 +158,9 @@ template <typename Number>
 [[gnu::always_inline]] inline void weigh_by_chunks(
     int64_t length, int64_t head_dim, const float* weights, const Number* values, float* out) {
   int64_t i = 0;
+  for (; i + kWideChunk <= head_dim; i += kWideChunk) {
+    weighted_sum(kWideChunk, length, head_dim, weights, values + i, out + i);
+  }
   for (; i + kChunk <= head_dim; i += kChunk) {
     weighted_sum(kChunk, length, head_dim, weights, values + i, out + i);
   }
