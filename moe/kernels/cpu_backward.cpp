@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <optional>
 #include <type_traits>
 
 #include "moe/kernels/cpu_activation.h"
@@ -11,6 +12,7 @@
 #include "moe/kernels/cpu_tasks.h"
 #include "moe/kernels/cpu_tensors.h"
 #include "moe/kernels/cpu_transpose.h"
+#include "moe/kernels/cpu_transposed_weights.h"
 #include "moe/kernels/cpu_weight_gradients.h"
 
 // The backward pass, by tiles as in the forward pass. G is the gradient of the output:
@@ -42,9 +44,15 @@ struct BackwardScratch {
         chunk(outputs + sizes.model_dim * kMaxLanes),
         weights(chunk + kBackwardChunk * kMaxLanes),
         weight_gradients(weights + kMaxLanes),
-        spare(weight_gradients + kMaxLanes),
+        transposed(weight_gradients + kMaxLanes),
+        unrounded(transposed + transposed_size(sizes)),
+        spare(unrounded + (rounds ? transposed_size(sizes) : 0)),
         factor(spare + (rounds ? 5 * kSpare : 0)),
         size(factor + (rounds ? sizes.up_width * kMaxLanes / 2 : 0)) {}
+
+  static int64_t transposed_size(const Sizes& sizes) {
+    return kBackwardChunk * std::max(sizes.model_dim, sizes.up_width);
+  }
 
   static constexpr int64_t kSpare = kBackwardChunk * kMaxLanes;
 
@@ -52,36 +60,12 @@ struct BackwardScratch {
   int64_t chunk;            ///< dH^T, then dX^T, of a chunk [chunk, lanes]
   int64_t weights;          ///< row weights [lanes]
   int64_t weight_gradients; ///< [lanes]
+  int64_t transposed;       ///< rows of transposed weights [chunk, D or 2F]
+  int64_t unrounded;        ///< the same in float32
   int64_t spare;            ///< gate, up, their gradients, hidden, of a chunk [chunk, lanes]
   int64_t factor;           ///< dP^T [2F, lanes] as a right factor
   int64_t size;
 };
-
-/// Transposes the weights of each expert that has rows: [E, rows, columns] -> [E, columns,
-/// rows].
-at::Tensor transpose_experts(const at::Tensor& weights, const RowTiles& plan) {
-  constexpr int64_t rows_per_task = 128;
-  const auto rows = weights.size(1);
-  const auto columns = weights.size(2);
-  const auto result = at::empty({weights.size(0), columns, rows}, weights.options());
-  const float* from = weights.const_data_ptr<float>();
-  float* to = result.mutable_data_ptr<float>();
-  const auto per_expert = (rows + rows_per_task - 1) / rows_per_task;
-  run_tasks(weights.size(0) * per_expert, /*scratch_size=*/0, [&](int64_t task, float*) {
-    const auto expert = task / per_expert;
-    if (plan.first_of_expert[expert] == plan.first_of_expert[expert + 1]) {
-      return;
-    }
-    const auto row = task % per_expert * rows_per_task;
-    const auto base = expert * rows * columns;
-    transpose(
-        {from + base + row * columns, columns},
-        std::min(rows_per_task, rows - row),
-        columns,
-        {to + base + row, rows});
-  });
-  return result;
-}
 
 /// The sum over i of a[i] · b[i], in the lanes of vector registers.
 float product(const float* a, const float* b, int64_t count) {
@@ -96,12 +80,6 @@ float product(const float* a, const float* b, int64_t count) {
     sums[0] += a[i] * b[i];
   }
   return std::accumulate(sums.begin(), sums.end(), 0.0F);
-}
-
-/// Weights transposed, of the type of the products.
-at::Tensor transposed_factor(
-    const at::Tensor& weights, const RowTiles& plan, at::ScalarType type) {
-  return transpose_experts(weights, plan).to(type);
 }
 
 /// What is known of all tiles when they are done.
@@ -129,9 +107,11 @@ TileGradients backward_tiles(
   const auto options = output_gradient.options();
   const auto type = kTensorType<Element>;
 
-  const auto down_transposed = transposed_factor(weights.down, plan, type); // [E, F, D]
-  const auto up_transposed =
-      needs_input ? transposed_factor(weights.up, plan, type) : at::Tensor(); // [E, D, 2F]
+  const TransposedWeights<Element> down(weights.down, plan); // [F, D] of each expert
+  std::optional<TransposedWeights<Element>> up;              // [D, 2F]
+  if (needs_input) {
+    up.emplace(weights.up, plan);
+  }
   const TileGradients gradients{
       at::empty({plan.num_lanes * up_width}, options.dtype(type)),
       at::empty({plan.num_lanes * width}, options.dtype(type)),
@@ -142,9 +122,6 @@ TileGradients backward_tiles(
   const float* row_weight = rows.row_weight.const_data_ptr<float>();
   const float* g = output_gradient.const_data_ptr<float>();
   const auto* kept = static_cast<const Element*>(preactivations.const_data_ptr());
-  const auto* down = static_cast<const Element*>(down_transposed.const_data_ptr());
-  const auto* up =
-      needs_input ? static_cast<const Element*>(up_transposed.const_data_ptr()) : nullptr;
   const float* down_bias = data_or_null(weights.down_bias);
   float* const result = needs_input ? gradients.input.mutable_data_ptr<float>() : nullptr;
   auto* const all_up_gradients = static_cast<Element*>(gradients.up.mutable_data_ptr());
@@ -165,7 +142,8 @@ TileGradients backward_tiles(
     gather_weights(tile, row_weight, lane_weight);
     std::fill_n(lane_gradient, lanes, 0.0F);
 
-    const Element* const tile_down = down + tile.expert * dim * width;
+    const TransposeSpace<Element> space{
+        reinterpret_cast<Element*>(scratch + layout.transposed), scratch + layout.unrounded};
     const Element* const tile_kept = kept + tile.first_lane * up_width;
     Element* const tile_gradients = all_up_gradients + tile.first_lane * up_width;
     Element* const tile_hidden = all_hidden + tile.first_lane * width;
@@ -177,7 +155,7 @@ TileGradients backward_tiles(
           count,
           lanes,
           dim,
-          {tile_down + f * dim, dim},
+          {down.rows(tile.expert, f, count, space), dim},
           {outputs, lanes},
           {chunk, lanes},
           Store::overwrite);
@@ -216,14 +194,13 @@ TileGradients backward_tiles(
     if (result == nullptr) {
       return;
     }
-    const Element* const tile_up = up + tile.expert * dim * up_width;
     for (int64_t d = 0; d < dim; d += kBackwardChunk) {
       const auto count = std::min(kBackwardChunk, dim - d);
       gemm(
           count,
           lanes,
           up_width,
-          {tile_up + d * up_width, up_width},
+          {up->rows(tile.expert, d, count, space), up_width},
           {factor, lanes},
           {chunk, lanes},
           Store::overwrite);

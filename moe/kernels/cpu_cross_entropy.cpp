@@ -44,7 +44,7 @@ template <typename Element>
 int64_t tile_lanes(int64_t vocab_size) {
   constexpr int64_t kTileElements = (1 << 22) / sizeof(Element);
   constexpr int64_t kLeastLanes = 128 / sizeof(Element);
-  return std::clamp<int64_t>(kTileElements / vocab_size / 16 * 16, kLeastLanes, kMaxLanes);
+  return std::clamp<int64_t>(kTileElements / vocab_size / 16 * 16, kLeastLanes, kUsualLanes);
 }
 
 /// Enough tiles for all threads, and blocks of 16 MiB; no more than there are.

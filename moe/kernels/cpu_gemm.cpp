@@ -67,7 +67,7 @@ bool has_instructions() {
          instructions == BFloat16Instructions::faster;
 }
 
-// A block of `a` takes 32 KiB as float32, a slab of `b` 64 KiB.
+// A block of `a` takes 32 KiB as float32, a slab of `b` 80 KiB.
 constexpr int64_t kWideRows = 64;
 constexpr int64_t kWideDepth = 128;
 

@@ -64,7 +64,7 @@ void gemm(
     Store store,
     BFloat16Products how = fastest_bfloat16_products());
 
-constexpr int64_t kMaxBFloat16Columns = 128;
+constexpr int64_t kMaxBFloat16Columns = 160;
 
 /// While it lives a thread may multiply; at its end the thread's matrix registers, which native
 /// products of bfloat16 configure, are as before.

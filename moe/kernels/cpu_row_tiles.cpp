@@ -23,7 +23,9 @@ RowTiles make_row_tiles(const int32_t* offsets, int64_t num_experts) {
     const int64_t end = offsets[expert + 1];
     // As few tiles as possible, of about equal size: a small last tile would be slow.
     int64_t units = ceil_div(end - row, kLaneUnit);
-    for (int64_t left = ceil_div(units * kLaneUnit, kMaxLanes); left > 0; --left) {
+    const int64_t lanes_of_all = units * kLaneUnit;
+    const int64_t most = lanes_of_all <= kMaxLanes ? kMaxLanes : kUsualLanes;
+    for (int64_t left = ceil_div(lanes_of_all, most); left > 0; --left) {
       const int64_t tile_units = ceil_div(units, left);
       const int64_t lanes = tile_units * kLaneUnit;
       const int64_t rows = std::min(lanes, end - row);

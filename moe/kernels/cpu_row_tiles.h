@@ -7,8 +7,10 @@
 
 namespace moe::cpu {
 
-/// The most rows that are computed together. A matrix of them, 256 deep, takes 128 KiB.
-constexpr int64_t kMaxLanes = 128;
+/// So many rows are computed together. A matrix of them, 256 deep, takes 128 KiB.
+constexpr int64_t kUsualLanes = 128;
+/// All rows of an expert that has no more: two small tiles would read its weights twice.
+constexpr int64_t kMaxLanes = 160;
 
 /// Some consecutive rows of one expert. Within a tile matrices are stored transposed,
 /// [width, lanes], so that the rows lie in the lanes of vector registers. The lanes past the

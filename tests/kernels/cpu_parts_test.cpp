@@ -13,7 +13,7 @@ using moe::Activation;
 using moe::ExpertForm;
 
 TEST_CASE("Row tiles cover each expert's rows once, in order", "[kernels]") {
-  const std::vector<int32_t> counts{0, 1, 16, 17, 127, 128, 129, 0, 300, 1000, 0};
+  const std::vector<int32_t> counts{0, 1, 16, 17, 127, 128, 129, 160, 161, 0, 300, 1000, 0};
   std::vector<int32_t> offsets{0};
   for (const auto count : counts) {
     offsets.push_back(offsets.back() + count);
@@ -30,13 +30,17 @@ TEST_CASE("Row tiles cover each expert's rows once, in order", "[kernels]") {
       CHECK(tile.first_row == row);
       CHECK(tile.rows >= 1);
       CHECK(tile.rows <= tile.lanes);
-      CHECK(tile.lanes <= moe::cpu::kMaxLanes);
+      CHECK(
+          tile.lanes <=
+          (counts[e] <= moe::cpu::kMaxLanes ? moe::cpu::kMaxLanes : moe::cpu::kUsualLanes));
       CHECK(tile.lanes % 16 == 0);
       CHECK(tile.first_lane == lanes);
       lanes += tile.lanes;
       row += tile.rows;
     }
     CHECK(row == offsets[e + 1]);
+    const auto tiles = plan.first_of_expert[e + 1] - plan.first_of_expert[e];
+    CHECK((tiles <= 1) == (counts[e] <= moe::cpu::kMaxLanes));
     // No lanes beyond those that fill the last register.
     const auto first = plan.first_of_expert[e];
     const auto expert_lanes =

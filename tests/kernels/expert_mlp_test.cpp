@@ -19,8 +19,8 @@ bool takes_cpu_path(const ExpertProblem& problem) {
 }
 
 /// No tokens, one token, one expert, all experts, experts without tokens, more rows than a
-/// tile, more depth than a slab, more features than a panel, and sizes that are multiples of
-/// nothing.
+/// tile, more depth than a slab, more features than a panel, so many rows that an expert's
+/// weights are transposed at once, and sizes that are multiples of nothing.
 ExpertSizes generate_sizes() {
   return GENERATE(
       ExpertSizes{0, 2, 4, 8, 16},
@@ -32,7 +32,8 @@ ExpertSizes generate_sizes() {
       ExpertSizes{150, 2, 8, 24, 20, /*same_experts=*/true},
       ExpertSizes{300, 1, 3, 131, 70},
       ExpertSizes{70, 3, 5, 260, 65},
-      ExpertSizes{20, 1, 2, 16, 530});
+      ExpertSizes{20, 1, 2, 16, 530},
+      ExpertSizes{1500, 1, 2, 70, 33});
 }
 
 TEST_CASE(
@@ -307,7 +308,7 @@ TEST_CASE("The cpu path gives the same bits for any number of threads", "[kernel
   const auto sizes = GENERATE(
       ExpertSizes{1, 2, 4, 8, 16},
       ExpertSizes{300, 2, 5, 140, 150},
-      ExpertSizes{400, 1, 3, 64, 540, true});
+      ExpertSizes{700, 1, 3, 64, 540, true});
   const bool narrow = GENERATE(false, true);
   CAPTURE(sizes.tokens, narrow);
   const auto problem = make_problem(sizes, {}, /*bias=*/true);
