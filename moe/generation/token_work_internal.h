@@ -23,7 +23,7 @@ constexpr int64_t kTaskBytes = 32 * 1024;
 enum Stage : int64_t { project, attend, attention_output, route, expert_up, expert_down };
 constexpr int64_t kStagesPerLayer = 6;
 
-/// Rows of a matrix that are one task, a multiple of the block of `multiply_rows`.
+/// Rows of a matrix that are one task.
 inline int64_t panel_rows(int64_t row_bytes, int64_t rows) {
   const int64_t wanted = std::max<int64_t>(4, kTaskBytes / row_bytes / 4 * 4);
   return std::min(wanted, rows);
