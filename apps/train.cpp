@@ -324,7 +324,6 @@ int train(int argc, char** argv) {
   status.log("{}", libtorch_details());
   // Recorded as what it stands for, so that the run goes on in it anywhere.
   arguments.training.dtype = resolve_dtype(arguments.training.dtype, arguments.training.device);
-  log_dtype(status, arguments.training);
   TrainingRun run(
       arguments.out,
       arguments.model,
@@ -333,6 +332,7 @@ int train(int argc, char** argv) {
       arguments.resume,
       callbacks(arguments.training, status, progress));
   log_model(status, run.trainer().model()->options);
+  log_dtype(status, arguments.training);
   const int64_t end = std::min(
       arguments.stop_after > 0 ? arguments.stop_after : arguments.training.steps,
       arguments.training.steps);
