@@ -20,10 +20,10 @@ std::string flag_name(const std::string& key) {
   return name;
 }
 
-bool is_list(const OptionPointer& field) {
-  return std::holds_alternative<std::vector<int64_t>*>(field) ||
-         std::holds_alternative<std::vector<std::string>*>(field) ||
-         std::holds_alternative<std::vector<double>*>(field);
+bool is_list(const OptionValue& value) {
+  return std::holds_alternative<std::vector<int64_t>>(value) ||
+         std::holds_alternative<std::vector<std::string>>(value) ||
+         std::holds_alternative<std::vector<double>>(value);
 }
 
 // The options hold no variable: values are read from the texts after parsing, because CLI11's
@@ -31,12 +31,13 @@ bool is_list(const OptionPointer& field) {
 CLI::Option* add_flag_to(CLI::App& app, const OptionField& field) {
   const std::string name = flag_name(field.key);
   CLI::Option* flag = nullptr;
-  if (std::holds_alternative<bool*>(field.field)) {
-    const bool negatable = field.in_config || std::get<bool>(read_option(field.field));
+  const OptionValue value = field.value.read();
+  if (const auto* truth = std::get_if<bool>(&value)) {
+    const bool negatable = field.in_config || *truth;
     flag = app.add_flag(negatable ? name + ",!--no-" + name.substr(2) : name);
   } else {
     flag = app.add_option(name);
-    if (is_list(field.field)) {
+    if (is_list(value)) {
       flag->expected(1, CLI::detail::expected_max_vector_size)->allow_extra_args(false);
       flag->take_all();
     } else {
@@ -120,12 +121,12 @@ void CommandLine::add_fields(
 
 void CommandLine::add_flag(
     const std::string& key,
-    OptionPointer field,
+    const OptionPointer& variable,
     const std::string& help,
     const std::string& group) {
   OptionField option;
   option.key = key;
-  option.field = field;
+  option.value = access_to(variable);
   option.help = help;
   option.group = group;
   option.in_config = false;
@@ -137,7 +138,7 @@ void CommandLine::add_positional(
     const std::string& name, std::string& field, const std::string& help) {
   OptionField option;
   option.key = name;
-  option.field = &field;
+  option.value = access_to(&field);
   option.help = help;
   option.in_config = false;
   option.flag = app_->add_option(name)->description(help)->configurable(false)->required();
@@ -205,7 +206,7 @@ void CommandLine::parse(int argc, const char* const* argv) {
     if (field.source != OptionSource::default_value) {
       const bool positional = field.flag->get_positional();
       const std::string name = positional ? field.key : flag_name(field.key);
-      write_option(field.field, parse_option(name, field.field, field.flag->results()));
+      field.value.write(parse_option(name, field.value, field.flag->results()));
     }
   }
 }

@@ -29,7 +29,7 @@ struct OptionGroup {
 struct OptionField {
   /// Name in TOML; the flag is `--` and the name with `-` for `_`.
   std::string key;
-  OptionPointer field;
+  OptionAccess value;
   std::string help;
   std::string group;
   /// Whether it is part of the configuration (a TOML key), not only a flag.
@@ -50,7 +50,7 @@ struct OptionField {
 /// bool resume = false;
 /// CommandLine line("moe-train", "Trains a model.", libtorch_details);
 /// line.add_options(model, model_groups());
-/// line.add_flag("resume", resume, "Continue the run in --out.", "Run");
+/// line.add_flag("resume", &resume, "Continue the run in --out.", "Run");
 /// line.add_config();
 /// line.parse(argc, argv);
 /// ```
@@ -65,25 +65,25 @@ class CommandLine {
   CommandLine(const CommandLine&) = delete;
   CommandLine& operator=(const CommandLine&) = delete;
 
-  /// Adds a flag and a TOML key for every field of `options`, which must outlive this. The
-  /// values it has now are the defaults. The first group must begin with the first field.
+  /// Adds a flag and a TOML key for every row of the table of `options`, which must outlive
+  /// this. The values it has now are the defaults. The first group must begin with the first
+  /// field.
   template <class Options>
   void add_options(Options& options, const std::vector<OptionGroup>& groups) {
     std::vector<OptionField> fields;
-    Options::visit_fields(options, [&fields](const char* name, auto& field, const char* help) {
-      OptionField option;
-      option.key = name;
-      option.field = &field;
-      option.help = help;
-      fields.push_back(std::move(option));
-    });
+    for (const auto& row : option_table<Options>()) {
+      OptionField& field = fields.emplace_back();
+      field.key = row.key;
+      field.value = access_to(row, options);
+      field.help = row.help;
+    }
     add_fields(std::move(fields), groups);
   }
 
   /// Adds a flag that is no TOML key: what is done, not how (`--out`, `--resume`, `--json`).
   void add_flag(
       const std::string& key,
-      OptionPointer field,
+      const OptionPointer& variable,
       const std::string& help,
       const std::string& group);
 

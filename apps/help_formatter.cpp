@@ -57,7 +57,7 @@ bool is_empty_default(const OptionValue& value) {
 }
 
 std::string default_note(const OptionField& field) {
-  const OptionValue value = read_option(field.field);
+  const OptionValue value = field.value.read();
   if (is_empty_default(value) || (!field.in_config && value == OptionValue(false))) {
     return "";
   }
@@ -93,7 +93,7 @@ std::string HelpFormatter::make_option(const CLI::Option* option, bool is_positi
     return known.flag == option;
   });
   if (field != fields.end()) {
-    const std::string hint = type_hint(field->field);
+    const std::string hint = type_hint(field->value);
     left += hint.empty() || is_positional ? "" : " " + hint;
     description += default_note(*field);
   } else if (!option->get_type_name().empty()) {

@@ -208,8 +208,9 @@ nlohmann::ordered_json report_json(const Report& report, bool with_tensors) {
          {"operations_per_token", cost.operations}});
   }
   auto& fields = result["options"];
-  DecoderOptions::visit_fields(
-      options, [&](const char* name, const auto& value, const char*) { fields[name] = value; });
+  for (const auto& row : option_table<DecoderOptions>()) {
+    std::visit([&](const auto& value) { fields[row.key] = value; }, row.read(options));
+  }
   if (with_tensors) {
     result["tensors"] = nlohmann::ordered_json::array();
     for (const auto& tensor : report.tensors) {

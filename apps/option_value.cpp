@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -127,20 +128,19 @@ std::string toml_text(const std::vector<T>& values) {
 
 } // namespace
 
-OptionValue read_option(const OptionPointer& field) {
-  return std::visit([](const auto* pointer) { return OptionValue(*pointer); }, field);
-}
-
-void write_option(const OptionPointer& field, OptionValue value) {
-  std::visit(
-      [&value](auto* pointer) {
+OptionAccess access_to(const OptionPointer& variable) {
+  return std::visit(
+      [](auto* pointer) {
         using T = std::remove_pointer_t<decltype(pointer)>;
-        *pointer = std::get<T>(std::move(value));
+        return OptionAccess{
+            [pointer] { return OptionValue(*pointer); },
+            [pointer](const OptionValue& value) { *pointer = std::get<T>(value); },
+            {}};
       },
-      field);
+      variable);
 }
 
-std::string expected_kind(const OptionPointer& field) {
+std::string expected_kind(const OptionAccess& option) {
   constexpr std::array<const char*, 7> kinds = {
       "true or false",
       "a whole number",
@@ -149,49 +149,48 @@ std::string expected_kind(const OptionPointer& field) {
       "a list of whole numbers",
       "a list of texts",
       "a list of numbers"};
-  return kinds[field.index()];
+  return option.choices.empty() ? kinds[option.read().index()] : either_of(option.choices);
 }
 
-std::string type_hint(const OptionPointer& field) {
+std::string type_hint(const OptionAccess& option) {
   constexpr std::array<const char*, 7> hints = {
       "", "INT", "NUMBER", "TEXT", "INT,...", "TEXT", "NUMBER,..."};
-  return hints[field.index()];
+  return hints[option.read().index()];
 }
 
 OptionValue parse_option(
     std::string_view name,
-    const OptionPointer& field,
+    const OptionAccess& option,
     const std::vector<std::string>& arguments) {
-  if (std::holds_alternative<std::vector<std::string>*>(field)) {
+  const OptionValue type = option.read();
+  if (std::holds_alternative<std::vector<std::string>>(type)) {
     return arguments;
   }
-  if (std::holds_alternative<std::string*>(field)) {
-    return arguments.empty() ? std::string() : arguments.back();
-  }
+  const std::string last = arguments.empty() ? std::string() : arguments.back();
   std::optional<OptionValue> value;
-  if (std::holds_alternative<std::vector<int64_t>*>(field)) {
+  if (std::holds_alternative<std::vector<int64_t>>(type)) {
     value = parse_numbers<int64_t>(arguments);
-  } else if (std::holds_alternative<std::vector<double>*>(field)) {
+  } else if (std::holds_alternative<std::vector<double>>(type)) {
     value = parse_numbers<double>(arguments);
+  } else if (std::holds_alternative<std::string>(type)) {
+    const auto& choices = option.choices;
+    const bool possible =
+        choices.empty() || std::find(choices.begin(), choices.end(), last) != choices.end();
+    value = possible ? std::optional<OptionValue>(last) : std::nullopt;
+  } else if (!arguments.empty() && std::holds_alternative<bool>(type)) {
+    value = parse_bool(last);
+  } else if (!arguments.empty() && std::holds_alternative<int64_t>(type)) {
+    value = parse_number<int64_t>(last);
   } else if (!arguments.empty()) {
-    const std::string& text = arguments.back();
-    if (std::holds_alternative<bool*>(field)) {
-      value = parse_bool(text);
-    } else if (std::holds_alternative<int64_t*>(field)) {
-      value = parse_number<int64_t>(text);
-    } else {
-      value = parse_number<double>(text);
-    }
+    value = parse_number<double>(last);
   }
   if (!value) {
+    const bool is_list = std::holds_alternative<std::vector<int64_t>>(type) ||
+                         std::holds_alternative<std::vector<double>>(type);
     // Of a flag with one value that is given twice the last one counts.
-    std::string found = arguments.empty() ? "" : arguments.back();
-    if (std::holds_alternative<std::vector<int64_t>*>(field) ||
-        std::holds_alternative<std::vector<double>*>(field)) {
-      found = fmt::format("{}", fmt::join(arguments, " "));
-    }
+    const std::string found = is_list ? fmt::format("{}", fmt::join(arguments, " ")) : last;
     throw UsageError(
-        std::string(name) + ": '" + found + "' is not possible; " + expected_kind(field));
+        std::string(name) + ": '" + found + "' is not possible; " + expected_kind(option));
   }
   return *value;
 }

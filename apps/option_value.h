@@ -1,24 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
 
+#include "moe/option_table.h"
+
 namespace moe {
 
-/// The value of one option: every type that a field of an options struct may have.
-using OptionValue = std::variant<
-    bool,
-    int64_t,
-    double,
-    std::string,
-    std::vector<int64_t>,
-    std::vector<std::string>,
-    std::vector<double>>;
-
-/// Points to the field of an options struct, in the order of `OptionValue`.
+/// Points to a variable that a flag of a program sets, in the order of `OptionValue`.
 using OptionPointer = std::variant<
     bool*,
     int64_t*,
@@ -28,27 +21,41 @@ using OptionPointer = std::variant<
     std::vector<std::string>*,
     std::vector<double>*>;
 
-/// The value that the field has now.
-OptionValue read_option(const OptionPointer& field);
+/// Where the value of an option is, and which texts it may be.
+struct OptionAccess {
+  std::function<OptionValue()> read;
+  /// The value must be of the type that `read` gives.
+  std::function<void(const OptionValue&)> write;
+  std::vector<std::string_view> choices; ///< empty: any
+};
 
-/// Sets the field; both must be of the same type.
-void write_option(const OptionPointer& field, OptionValue value);
+/// Access to the variable, which must outlive it.
+OptionAccess access_to(const OptionPointer& variable);
+
+/// Access to the option of `row` in `options`; both must outlive it.
+template <class Options>
+OptionAccess access_to(const OptionRow<Options>& row, Options& options) {
+  return {
+      [&row, &options] { return row.read(options); },
+      [&row, &options](const OptionValue& value) { row.write(options, value); },
+      row.traits.choices};
+}
 
 /// What may be given, for messages: "true or false", "a whole number", "a number", "a text",
-/// "a list of whole numbers", "a list of texts", "a list of numbers".
-std::string expected_kind(const OptionPointer& field);
+/// "a list of whole numbers", "a list of texts", "a list of numbers"; or the choices.
+std::string expected_kind(const OptionAccess& option);
 
 /// The type's short name in the help: "", INT, NUMBER, TEXT, "INT,...", TEXT, "NUMBER,...".
-std::string type_hint(const OptionPointer& field);
+std::string type_hint(const OptionAccess& option);
 
-/// Reads a value of the field's type from the arguments of one flag. Scalars take the last
+/// Reads a value of the option's type from the arguments of one flag. Scalars take the last
 /// argument; lists of numbers may be written with commas (`0,1`, or an empty argument for
 /// none); other lists take one element per argument, verbatim.
 ///
 /// Throws `UsageError` "`name`: 'abc' is not possible; a whole number".
 OptionValue parse_option(
     std::string_view name,
-    const OptionPointer& field,
+    const OptionAccess& option,
     const std::vector<std::string>& arguments);
 
 /// The value as TOML: reading it gives the same value back, to the last bit of a double.

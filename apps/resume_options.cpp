@@ -33,13 +33,13 @@ void resume_options(
   for (auto& [key, recorded] : read_toml(text, recorded_path, line.fields())) {
     OptionField& field = *line.find(key);
     if (field.source == OptionSource::default_value) {
-      write_option(field.field, recorded);
+      field.value.write(recorded);
       field.source = OptionSource::file;
       continue;
     }
     const bool changes =
         std::find(changeable.begin(), changeable.end(), key) != changeable.end();
-    const OptionValue given = read_option(field.field);
+    const OptionValue given = field.value.read();
     if (changes || given == recorded) {
       continue;
     }

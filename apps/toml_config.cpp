@@ -85,17 +85,22 @@ std::string found_instead(const toml::node& node) {
 
 OptionValue typed_value(
     const OptionField& field, const toml::node& node, const std::string& path) {
-  return std::visit(
-      [&](auto* pointer) -> OptionValue {
-        using T = std::remove_pointer_t<decltype(pointer)>;
+  OptionValue result = std::visit(
+      [&](const auto& known) -> OptionValue {
+        using T = std::decay_t<decltype(known)>;
         if (auto value = as_value<T>(node)) {
           return std::move(*value);
         }
         throw UsageError(
-            place(path, node) + ": " + field.key + ": expected " + expected_kind(field.field) +
+            place(path, node) + ": " + field.key + ": expected " + expected_kind(field.value) +
             ", found " + found_instead<T>(node));
       },
-      field.field);
+      field.value.read());
+  const auto problem = range_problem(field.key, result, OptionRange::any, field.value.choices);
+  if (!problem.empty()) {
+    throw UsageError(place(path, node) + ": " + problem);
+  }
+  return result;
 }
 
 [[noreturn]] void fail_unknown_key(
@@ -211,7 +216,7 @@ std::string write_toml(const std::deque<OptionField>& fields, bool with_help) {
     if (with_help) {
       text << "\n# " << field.help << "\n";
     }
-    text << field.key << " = " << to_toml(read_option(field.field)) << "\n";
+    text << field.key << " = " << to_toml(field.value.read()) << "\n";
   }
   return text.str();
 }

@@ -21,26 +21,29 @@
 #include "moe/training/compute_dtype.h"
 #include "moe/training/training_run.h"
 
-namespace {
-
 using namespace moe;
+
+namespace {
 
 /// Where options of routing that are not given come from.
 struct RouterChoice {
   std::string router;
-
-  template <class Options, class Visitor>
-  static void visit_fields(Options& options, Visitor&& visit) {
-    visit("router", options.router, router_help().c_str());
-  }
-
- private:
-  static std::string router_help() {
-    return "Route as this does: " + router_preset_names() +
-           "; options of routing that are given, too, win over it. Empty for the options "
-           "alone.";
-  }
 };
+
+} // namespace
+
+template <>
+const OptionTable<RouterChoice>& moe::option_table<RouterChoice>() {
+  static const OptionTable<RouterChoice> table = {option(
+      "router",
+      &RouterChoice::router,
+      "Route as this does: " + router_preset_names() +
+          "; options of routing that are given, too, win over it. Empty for the options "
+          "alone.")};
+  return table;
+}
+
+namespace {
 
 struct Arguments {
   RouterChoice router;
@@ -111,25 +114,14 @@ void check_data(const Arguments& arguments) {
   }
 }
 
-/// The values of a model's options by name, as JSON.
-std::map<std::string, nlohmann::json> values_of(const DecoderOptions& options) {
-  std::map<std::string, nlohmann::json> values;
-  DecoderOptions::visit_fields(
-      options, [&](const char* name, const auto& value, const char*) { values[name] = value; });
-  return values;
-}
-
-/// Copies the fields of `from` to those of `to` for which `takes(name)`.
+/// Copies the options of `from` to those of `to` for which `takes(row)`.
 template <class Options, class Takes>
-void copy_fields(Options from, Options& to, const Takes& takes) {
-  std::map<std::string, OptionPointer> sources;
-  Options::visit_fields(
-      from, [&](const char* name, auto& field, const char*) { sources[name] = &field; });
-  Options::visit_fields(to, [&](const char* name, auto& field, const char*) {
-    if (takes(name)) {
-      field = *std::get<std::decay_t<decltype(field)>*>(sources.at(name));
+void copy_options(const Options& from, Options& to, const Takes& takes) {
+  for (const auto& row : option_table<Options>()) {
+    if (takes(row)) {
+      row.write(to, row.read(from));
     }
-  });
+  }
 }
 
 /// With --router, its preset, but for what is given by a flag, or in the file that names it.
@@ -143,24 +135,15 @@ void take_router_preset(const CommandLine& line, Arguments& arguments) {
   if (has_model && line.source("router") == OptionSource::command_line) {
     throw UsageError("--router and --from exclude each other: the model has its own");
   }
-  const auto is_open = [&](const char* key) {
-    return line.source(key) < line.source("router");
+  const auto is_open = [&](const auto& row) {
+    return line.source(row.key) < line.source("router");
   };
-  copy_fields(with_router_preset(arguments.model, name), arguments.model, is_open);
+  copy_options(with_router_preset(arguments.model, name), arguments.model, is_open);
   auto training = arguments.training;
   training.load_balancing_weight =
       preset.load_balancing_weight.value_or(training.load_balancing_weight);
   training.router_z_weight = preset.router_z_weight.value_or(training.router_z_weight);
-  copy_fields(training, arguments.training, is_open);
-}
-
-/// Whether an option of the model matters in training only.
-bool is_training_field(const std::string& name) {
-  bool found = false;
-  const DecoderOptions options;
-  DecoderOptions::visit_training_fields(
-      options, [&](const char* field, const auto&, const char*) { found |= name == field; });
-  return found;
+  copy_options(training, arguments.training, is_open);
 }
 
 /// With --from, the model and the tokenizer are those of the folder, but for how it trains.
@@ -172,15 +155,16 @@ void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
   const auto folder = find_model_folder(from).folder;
   const ModelFiles files(folder);
   const auto& saved = files.config().options;
-  const auto given = values_of(arguments.model);
-  for (const auto& [name, value] : values_of(saved)) {
-    if (line.given(name) && given.at(name) != value && !is_training_field(name)) {
+  for (const auto& row : option_table<DecoderOptions>()) {
+    const auto given = row.read(arguments.model);
+    const auto has = row.read(saved);
+    if (line.given(row.key) && given != has && !row.traits.training_only) {
       throw UsageError(fmt::format(
           "{}: {} is not possible with --from; the model in {} has {}",
-          name,
-          given.at(name).dump(),
+          row.key,
+          to_toml(given),
           from,
-          value.dump()));
+          to_toml(has)));
     }
   }
   const auto& tokenizer = arguments.training.tokenizer;
@@ -190,8 +174,8 @@ void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
   }
   const auto wanted = arguments.model;
   arguments.model = saved;
-  copy_fields(wanted, arguments.model, [&](const char* name) {
-    return line.given(name) && is_training_field(name);
+  copy_options(wanted, arguments.model, [&](const auto& row) {
+    return line.given(row.key) && row.traits.training_only;
   });
   arguments.training.tokenizer = folder.string();
 }
@@ -199,20 +183,21 @@ void take_model_from_folder(const CommandLine& line, Arguments& arguments) {
 /// Options of routing without the one that they refine are a mistake.
 void check_routing_options(const CommandLine& line, const DecoderOptions& model) {
   const DecoderOptions defaults;
-  if (line.given("router_groups") && model.router_groups != defaults.router_groups &&
-      !model.router_selection.starts_with("groups")) {
+  if (line.given("router_groups") && model.router.groups != defaults.router.groups &&
+      !selects_by_groups(model.router)) {
     throw UsageError(fmt::format(
         "{}: {} needs router_selection groups_by_max or groups_by_top2, not {}",
         line.given_as("router_groups"),
-        model.router_groups,
-        model.router_selection));
+        model.router.groups,
+        enum_name(model.router.selection)));
   }
-  if (line.given("capacity_drop") && model.capacity_drop != defaults.capacity_drop &&
-      model.capacity_factor == 0.0) {
+  if (line.given("capacity_drop") &&
+      model.router.capacity_drop != defaults.router.capacity_drop &&
+      model.router.capacity_factor == 0.0) {
     throw UsageError(fmt::format(
         "{}: {} needs a capacity_factor above 0",
         line.given_as("capacity_drop"),
-        model.capacity_drop));
+        enum_name(model.router.capacity_drop)));
   }
 }
 

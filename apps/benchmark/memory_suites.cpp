@@ -27,7 +27,7 @@ double attention_flops(const Workload& work) {
   const auto tokens = static_cast<double>(work.batch_size * work.sequence_length);
   return 3.0 * 2.0 * tokens * static_cast<double>(work.model.num_layers) *
          static_cast<double>(work.sequence_length) *
-         static_cast<double>(work.model.num_heads * resolved_head_dim(work.model));
+         static_cast<double>(work.model.attention.num_heads * resolved_head_dim(work.model));
 }
 
 } // namespace

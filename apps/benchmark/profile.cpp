@@ -58,7 +58,7 @@ std::vector<Measurement> measure_profile(
   const auto tokens = torch::randn({ids.numel(), work.model.model_dim}).requires_grad_();
   SequenceContext context;
   context.rotary = rotary_table(
-      0, work.sequence_length, resolved_head_dim(work.model), work.model.rope_theta, {});
+      0, work.sequence_length, resolved_head_dim(work.model), work.model.rotary.theta, {});
   auto routing = block.moe->router(tokens.detach());
   const auto weights = routing.weights.detach().requires_grad_();
   const auto rows = dispatch(routing.experts, weights.detach(), work.model.num_experts);

@@ -32,7 +32,7 @@ Workload workload(
   model.context_length = sequence;
   model.model_dim = dim;
   model.num_layers = layers;
-  model.num_heads = heads;
+  model.attention.num_heads = heads;
   model.num_experts = experts;
   model.experts_per_token = per_token;
   model.expert_dim = expert_dim;

@@ -47,7 +47,7 @@ void check_size(const ReadConfig& config, const SafetensorsFolder& weights) {
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     const bool moe = is_moe_layer(options, layer);
     experts += layer_experts(options, layer);
-    parameters += width * static_cast<double>(options.num_heads) *
+    parameters += width * static_cast<double>(options.attention.num_heads) *
                   static_cast<double>(resolved_head_dim(options));
     parameters += width * (moe ? static_cast<double>(layer_experts(options, layer)) *
                                      static_cast<double>(options.expert_dim)

@@ -36,24 +36,25 @@ class ModelKeys {
 /// Heads of plain attention, or those that llama.cpp computes latent attention with: one head
 /// of keys and values, which are the latent vectors.
 void add_head_keys(ModelKeys& keys, const DecoderOptions& options) {
-  keys.count("attention.head_count", options.num_heads);
-  const int64_t latent = options.key_value_latent_dim;
-  keys.count("attention.head_count_kv", latent > 0 ? 1 : options.num_kv_heads);
+  keys.count("attention.head_count", options.attention.num_heads);
+  const int64_t latent = options.attention.key_value_latent_dim;
+  keys.count("attention.head_count_kv", latent > 0 ? 1 : options.attention.num_kv_heads);
   keys.count(
-      "attention.key_length", latent > 0 ? latent + options.rotary_dim : options.head_dim);
-  keys.count("attention.value_length", latent > 0 ? latent : options.head_dim);
+      "attention.key_length",
+      latent > 0 ? latent + options.rotary.dim : options.attention.head_dim);
+  keys.count("attention.value_length", latent > 0 ? latent : options.attention.head_dim);
   if (latent > 0) {
-    keys.count("attention.key_length_mla", options.head_dim);
-    keys.count("attention.value_length_mla", options.value_head_dim);
+    keys.count("attention.key_length_mla", options.attention.head_dim);
+    keys.count("attention.value_length_mla", options.attention.value_head_dim);
     keys.count("attention.kv_lora_rank", latent);
-    keys.count("attention.q_lora_rank", options.query_latent_dim);
+    keys.count("attention.q_lora_rank", options.attention.query_latent_dim);
   }
 }
 
 void add_window_keys(
     ModelKeys& keys, const GgufArchitecture& architecture, const DecoderOptions& options) {
-  if (options.sliding_window > 0) {
-    keys.count("attention.sliding_window", options.sliding_window);
+  if (options.attention.sliding_window > 0) {
+    keys.count("attention.sliding_window", options.attention.sliding_window);
   }
   if (architecture.window_by_layer) {
     std::vector<bool> has_window;
@@ -68,29 +69,30 @@ void add_attention_keys(
     ModelKeys& keys, const GgufArchitecture& architecture, const DecoderOptions& options) {
   add_head_keys(keys, options);
   keys.number(
-      options.norm == "rms" ? "attention.layer_norm_rms_epsilon"
-                            : "attention.layer_norm_epsilon",
-      options.norm_epsilon);
+      options.norm.kind == NormKind::rms ? "attention.layer_norm_rms_epsilon"
+                                         : "attention.layer_norm_epsilon",
+      options.norm.epsilon);
   add_window_keys(keys, architecture, options);
   if (architecture.fused_projections) {
-    keys.number("attention.clamp_kqv", options.clip_qkv);
+    keys.number("attention.clamp_kqv", options.attention.clip_qkv);
   }
-  if (options.query_growth != 0.0) {
-    keys.number("attention.temperature_scale", options.query_growth);
-    keys.count("attention.temperature_length", options.query_growth_length);
+  if (options.attention.query_growth != 0.0) {
+    keys.number("attention.temperature_scale", options.attention.query_growth);
+    keys.count("attention.temperature_length", options.attention.query_growth_length);
   }
-  keys.count("rope.dimension_count", options.rotary_dim);
-  keys.number("rope.freq_base", options.rope_theta);
-  if (options.rope_scaling == "linear" || options.rope_scaling == "yarn") {
-    keys.add("rope.scaling.type", options.rope_scaling);
-    keys.number("rope.scaling.factor", options.rope_factor);
+  keys.count("rope.dimension_count", options.rotary.dim);
+  keys.number("rope.freq_base", options.rotary.theta);
+  if (options.rotary.scaling == RotaryScaling::linear ||
+      options.rotary.scaling == RotaryScaling::yarn) {
+    keys.add("rope.scaling.type", std::string(enum_name(options.rotary.scaling)));
+    keys.number("rope.scaling.factor", options.rotary.factor);
   }
-  if (options.rope_scaling == "yarn") {
-    keys.count("rope.scaling.original_context_length", options.rope_original_length);
-    keys.number("rope.scaling.yarn_beta_fast", options.rope_beta_fast);
-    keys.number("rope.scaling.yarn_beta_slow", options.rope_beta_slow);
-    if (options.rope_mscale_all_dim != 0.0) {
-      keys.number("rope.scaling.yarn_log_multiplier", 0.1 * options.rope_mscale_all_dim);
+  if (options.rotary.scaling == RotaryScaling::yarn) {
+    keys.count("rope.scaling.original_context_length", options.rotary.original_length);
+    keys.number("rope.scaling.yarn_beta_fast", options.rotary.beta_fast);
+    keys.number("rope.scaling.yarn_beta_slow", options.rotary.beta_slow);
+    if (options.rotary.mscale_all_dim != 0.0) {
+      keys.number("rope.scaling.yarn_log_multiplier", 0.1 * options.rotary.mscale_all_dim);
     }
   }
 }
@@ -108,13 +110,13 @@ void add_expert_keys(
     keys.count("expert_shared_feed_forward_length", options.shared_expert_dim);
     keys.count("expert_shared_count", options.shared_expert_dim / options.expert_dim);
   }
-  if (options.router_groups > 1) {
-    keys.count("expert_group_count", options.router_groups);
-    keys.count("expert_group_used_count", options.router_groups_kept);
+  if (options.router.groups > 1) {
+    keys.count("expert_group_count", options.router.groups);
+    keys.count("expert_group_used_count", options.router.groups_kept);
   }
-  keys.count("expert_gating_func", options.router_score == "sigmoid" ? 2 : 1);
-  keys.add("expert_weights_norm", options.normalize_weights);
-  keys.number("expert_weights_scale", options.routed_scaling_factor);
+  keys.count("expert_gating_func", options.router.score == RouterScore::sigmoid ? 2 : 1);
+  keys.add("expert_weights_norm", options.router.normalize_weights);
+  keys.number("expert_weights_scale", options.router.routed_scaling_factor);
 }
 
 } // namespace
@@ -165,7 +167,7 @@ GgufMetadata gguf_metadata(const GgufArchitecture& architecture, const DecoderOp
     keys.number("embedding_scale", options.embedding_multiplier);
     keys.number("residual_scale", options.residual_multiplier);
     keys.number("logit_scale", 1.0 / options.logits_multiplier);
-    keys.number("attention.scale", options.attention_multiplier);
+    keys.number("attention.scale", options.attention.multiplier);
   }
   if (architecture.multiplies_logits) {
     keys.number("logit_scale", options.logits_multiplier);

@@ -13,42 +13,43 @@ DecoderOptions said_by_all(const DecoderOptions& options) {
   said.model_dim = options.model_dim;
   said.num_layers = options.num_layers;
   said.tie_embeddings = options.tie_embeddings;
-  said.num_heads = options.num_heads;
-  said.num_kv_heads = options.num_kv_heads;
-  said.head_dim = options.head_dim;
-  said.rope_theta = options.rope_theta;
-  said.norm_epsilon = options.norm_epsilon;
+  said.attention.num_heads = options.attention.num_heads;
+  said.attention.num_kv_heads = options.attention.num_kv_heads;
+  said.attention.head_dim = options.attention.head_dim;
+  said.rotary.theta = options.rotary.theta;
+  said.norm.epsilon = options.norm.epsilon;
   said.num_experts = options.num_experts;
   said.experts_per_token = options.experts_per_token;
   said.expert_dim = options.expert_dim;
   said.dense_dim = options.dense_dim;
   said.initializer_range = options.initializer_range;
   // Of training only.
-  said.router_jitter = options.router_jitter;
-  said.capacity_factor = options.capacity_factor;
-  said.capacity_drop = options.capacity_drop;
-  said.router_sees_future = options.router_sees_future;
-  said.qk_norm = false;
+  said.router.jitter = options.router.jitter;
+  said.router.capacity_factor = options.router.capacity_factor;
+  said.router.capacity_drop = options.router.capacity_drop;
+  said.router.sees_future = options.router.sees_future;
+  said.attention.qk_norm = false;
   return said;
 }
 
 void say_scaling(DecoderOptions& said, const DecoderOptions& options) {
-  if (options.rope_scaling != "linear" && options.rope_scaling != "yarn") {
+  if (options.rotary.scaling != RotaryScaling::linear &&
+      options.rotary.scaling != RotaryScaling::yarn) {
     return;
   }
-  said.rope_scaling = options.rope_scaling;
-  said.rope_factor = options.rope_factor;
-  said.rope_original_length = options.rope_original_length;
-  said.rope_beta_fast = options.rope_beta_fast;
-  said.rope_beta_slow = options.rope_beta_slow;
+  said.rotary.scaling = options.rotary.scaling;
+  said.rotary.factor = options.rotary.factor;
+  said.rotary.original_length = options.rotary.original_length;
+  said.rotary.beta_fast = options.rotary.beta_fast;
+  said.rotary.beta_slow = options.rotary.beta_slow;
 }
 
 /// Groups of which the best by their two best experts are kept.
 void say_groups(DecoderOptions& said, const DecoderOptions& options) {
-  if (options.router_groups > 1) {
-    said.router_selection = "groups_by_top2";
-    said.router_groups = options.router_groups;
-    said.router_groups_kept = options.router_groups_kept;
+  if (options.router.groups > 1) {
+    said.router.selection = RouterSelection::groups_by_top2;
+    said.router.groups = options.router.groups;
+    said.router.groups_kept = options.router.groups_kept;
   }
 }
 
@@ -72,22 +73,22 @@ std::vector<int64_t> fourth_layers(const DecoderOptions& options) {
 
 /// DeepSeek-V3's router, and dense layers before those with experts.
 void say_sigmoid_router(DecoderOptions& said, const DecoderOptions& options) {
-  said.router_score = "sigmoid";
-  said.router_selection_bias = true;
-  said.normalize_weights = options.normalize_weights;
-  said.normalize_minimum = options.normalize_minimum; // too small to matter
-  said.routed_scaling_factor = options.routed_scaling_factor;
+  said.router.score = RouterScore::sigmoid;
+  said.router.selection_bias = true;
+  said.router.normalize_weights = options.router.normalize_weights;
+  said.router.normalize_minimum = options.router.normalize_minimum; // too small to matter
+  said.router.routed_scaling_factor = options.router.routed_scaling_factor;
   say_groups(said, options);
   say_dense_and_shared(said, options);
 }
 
 void say_llama3_scaling(DecoderOptions& said, const DecoderOptions& options) {
-  if (options.rope_scaling == "llama3") { // as a tensor of divisors
-    said.rope_scaling = options.rope_scaling;
-    said.rope_factor = options.rope_factor;
-    said.rope_original_length = options.rope_original_length;
-    said.rope_low_frequency_factor = options.rope_low_frequency_factor;
-    said.rope_high_frequency_factor = options.rope_high_frequency_factor;
+  if (options.rotary.scaling == RotaryScaling::llama3) { // as a tensor of divisors
+    said.rotary.scaling = options.rotary.scaling;
+    said.rotary.factor = options.rotary.factor;
+    said.rotary.original_length = options.rotary.original_length;
+    said.rotary.low_frequency_factor = options.rotary.low_frequency_factor;
+    said.rotary.high_frequency_factor = options.rotary.high_frequency_factor;
   }
 }
 
@@ -102,7 +103,7 @@ int64_t expert_step(const DecoderOptions& options) {
 
 GgufArchitecture llama(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.attention_bias = options.attention_bias;
+  said.attention.bias = options.attention.bias;
   said.feed_forward_bias = options.num_experts == 0 && options.feed_forward_bias;
   say_scaling(said, options);
   say_llama3_scaling(said, options);
@@ -111,9 +112,9 @@ GgufArchitecture llama(const DecoderOptions& options) {
 
 GgufArchitecture qwen2_moe(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.head_dim = options.model_dim / options.num_heads;
-  said.qkv_bias = true;
-  said.normalize_weights = false;
+  said.attention.head_dim = options.model_dim / options.attention.num_heads;
+  said.attention.qkv_bias = true;
+  said.router.normalize_weights = false;
   said.shared_expert_dim = options.shared_expert_dim;
   said.shared_expert_gate = true;
   say_scaling(said, options);
@@ -122,38 +123,38 @@ GgufArchitecture qwen2_moe(const DecoderOptions& options) {
 
 GgufArchitecture qwen3(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.qk_norm = true;
+  said.attention.qk_norm = true;
   say_scaling(said, options);
   return {.name = options.num_experts > 0 ? "qwen3moe" : "qwen3", .computes = said};
 }
 
 GgufArchitecture olmo2(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.head_dim = options.model_dim / options.num_heads;
-  said.qk_norm = true;
-  said.qk_norm_kind = "full";
-  said.norm_placement = "after";
+  said.attention.head_dim = options.model_dim / options.attention.num_heads;
+  said.attention.qk_norm = true;
+  said.attention.qk_norm_kind = QKNorm::full;
+  said.norm_placement = NormPlacement::after;
   say_scaling(said, options);
   return {.name = "olmo2", .computes = said, .head_required = true};
 }
 
 GgufArchitecture olmoe(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.head_dim = options.model_dim / options.num_heads;
-  said.qk_norm = true;
-  said.qk_norm_kind = "full";
-  said.normalize_weights = false;
+  said.attention.head_dim = options.model_dim / options.attention.num_heads;
+  said.attention.qk_norm = true;
+  said.attention.qk_norm_kind = QKNorm::full;
+  said.router.normalize_weights = false;
   say_scaling(said, options);
   return {.name = "olmoe", .computes = said, .head_required = true};
 }
 
 GgufArchitecture granite_moe(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.attention_bias = options.attention_bias;
+  said.attention.bias = options.attention.bias;
   said.embedding_multiplier = options.embedding_multiplier;
   said.residual_multiplier = options.residual_multiplier;
   said.logits_multiplier = options.logits_multiplier;
-  said.attention_multiplier = options.attention_multiplier;
+  said.attention.multiplier = options.attention.multiplier;
   said.shared_expert_dim = options.shared_expert_dim;
   say_scaling(said, options);
   return {.name = "granitemoe", .computes = said, .rotary_pairs = true, .multipliers = true};
@@ -161,9 +162,9 @@ GgufArchitecture granite_moe(const DecoderOptions& options) {
 
 GgufArchitecture dots1(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.num_kv_heads = options.num_heads; // it has no grouped ones
-  said.head_dim = options.model_dim / options.num_heads;
-  said.qk_norm = true;
+  said.attention.num_kv_heads = options.attention.num_heads; // it has no grouped ones
+  said.attention.head_dim = options.model_dim / options.attention.num_heads;
+  said.attention.qk_norm = true;
   say_sigmoid_router(said, options);
   say_scaling(said, options);
   return {.name = "dots1", .computes = said, .head_required = true};
@@ -171,9 +172,9 @@ GgufArchitecture dots1(const DecoderOptions& options) {
 
 GgufArchitecture glm4_moe(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.qk_norm = options.qk_norm;
-  said.qkv_bias = options.qkv_bias;
-  said.rotary_dim = options.rotary_dim;
+  said.attention.qk_norm = options.attention.qk_norm;
+  said.attention.qkv_bias = options.attention.qkv_bias;
+  said.rotary.dim = options.rotary.dim;
   say_sigmoid_router(said, options);
   say_scaling(said, options);
   return {.name = "glm4moe", .computes = said, .feed_forward_norm = "post_attention_norm"};
@@ -181,14 +182,14 @@ GgufArchitecture glm4_moe(const DecoderOptions& options) {
 
 GgufArchitecture minimax_m2(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.qk_norm = true;
-  said.qk_norm_kind = "full";
-  said.rotary_dim = options.rotary_dim;
+  said.attention.qk_norm = true;
+  said.attention.qk_norm_kind = QKNorm::full;
+  said.rotary.dim = options.rotary.dim;
   say_sigmoid_router(said, options);
   said.dense_layers.clear();
   said.shared_expert_dim = 0;
-  said.normalize_weights = true;
-  said.routed_scaling_factor = 1.0;
+  said.router.normalize_weights = true;
+  said.router.routed_scaling_factor = 1.0;
   say_scaling(said, options);
   return {.name = "minimax-m2", .computes = said, .head_required = true};
 }
@@ -196,30 +197,30 @@ GgufArchitecture minimax_m2(const DecoderOptions& options) {
 GgufArchitecture ernie4_5_moe(const DecoderOptions& options) {
   auto said = said_by_all(options);
   say_sigmoid_router(said, options);
-  said.router_score = "softmax";
-  said.normalize_weights = true;
-  said.routed_scaling_factor = 1.0;
+  said.router.score = RouterScore::softmax;
+  said.router.normalize_weights = true;
+  said.router.routed_scaling_factor = 1.0;
   say_scaling(said, options);
   return {.name = "ernie4_5-moe", .computes = said, .rotary_pairs = true};
 }
 
 GgufArchitecture gpt_oss(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.attention_bias = true;
-  said.attention_sinks = true;
-  said.sliding_window = options.sliding_window;
+  said.attention.bias = true;
+  said.attention.sinks = true;
+  said.attention.sliding_window = options.attention.sliding_window;
   for (int64_t layer = 1; layer < options.num_layers; layer += 2) {
     said.full_attention_layers.push_back(layer);
   }
-  said.router_bias = true;
+  said.router.bias = true;
   said.expert_bias = true;
-  said.activation_limit = 7.0;
-  said.activation_sigmoid_scale = 1.702;
-  said.activation_offset = 1.0;
+  said.expert.limit = 7.0;
+  said.expert.sigmoid_scale = 1.702;
+  said.expert.offset = 1.0;
   say_scaling(said, options);
   // llama.cpp knows no other than whole bounds; for published models, whose bounds are not, it
   // turns some frequencies a little otherwise.
-  said.rope_truncate = options.rope_truncate;
+  said.rotary.truncate = options.rotary.truncate;
   return {
       .name = "gpt-oss",
       .computes = said,
@@ -228,13 +229,13 @@ GgufArchitecture gpt_oss(const DecoderOptions& options) {
 }
 
 void say_latent_attention(DecoderOptions& said, const DecoderOptions& options) {
-  said.query_latent_dim = options.query_latent_dim;
-  said.key_value_latent_dim = options.key_value_latent_dim;
-  said.value_head_dim = options.value_head_dim;
-  said.rotary_dim = options.rotary_dim;
+  said.attention.query_latent_dim = options.attention.query_latent_dim;
+  said.attention.key_value_latent_dim = options.attention.key_value_latent_dim;
+  said.attention.value_head_dim = options.attention.value_head_dim;
+  said.rotary.dim = options.rotary.dim;
   // The norms of latent vectors have 1e-6 for it, in llama.cpp what all others have; up to 1e-5
   // the difference is too small to matter.
-  said.norm_epsilon = options.norm_epsilon <= 1e-5 ? options.norm_epsilon : 1e-6;
+  said.norm.epsilon = options.norm.epsilon <= 1e-5 ? options.norm.epsilon : 1e-6;
   say_scaling(said, options);
 }
 
@@ -243,50 +244,50 @@ GgufArchitecture latent_experts(const char* name, const DecoderOptions& options)
   say_latent_attention(said, options);
   say_dense_and_shared(said, options);
   say_groups(said, options);
-  said.normalize_weights = options.normalize_weights;
-  said.routed_scaling_factor = options.routed_scaling_factor;
+  said.router.normalize_weights = options.router.normalize_weights;
+  said.router.routed_scaling_factor = options.router.routed_scaling_factor;
   return {.name = name, .computes = said, .rotary_pairs = true};
 }
 
 GgufArchitecture deepseek_v2(const DecoderOptions& options) {
   auto architecture = latent_experts("deepseek2", options);
   // The file has one number for both.
-  architecture.computes.rope_mscale = options.rope_mscale_all_dim;
-  architecture.computes.rope_mscale_all_dim = options.rope_mscale_all_dim;
+  architecture.computes.rotary.mscale = options.rotary.mscale_all_dim;
+  architecture.computes.rotary.mscale_all_dim = options.rotary.mscale_all_dim;
   return architecture;
 }
 
 GgufArchitecture deepseek_v3(const DecoderOptions& options) {
   auto architecture = deepseek_v2(options);
   auto& said = architecture.computes;
-  said.router_score = "sigmoid";
-  said.router_selection_bias = true;
-  said.normalize_minimum = options.normalize_minimum; // too small to matter
+  said.router.score = RouterScore::sigmoid;
+  said.router.selection_bias = true;
+  said.router.normalize_minimum = options.router.normalize_minimum; // too small to matter
   return architecture;
 }
 
 GgufArchitecture mistral4(const DecoderOptions& options) {
   auto architecture = latent_experts("mistral4", options);
   auto& said = architecture.computes;
-  said.rope_mscale = options.rope_mscale_all_dim != 0.0 ? 1.0 : 0.0;
-  said.rope_mscale_all_dim = options.rope_mscale_all_dim;
-  said.query_growth = options.query_growth;
-  said.query_growth_length = options.query_growth_length;
+  said.rotary.mscale = options.rotary.mscale_all_dim != 0.0 ? 1.0 : 0.0;
+  said.rotary.mscale_all_dim = options.rotary.mscale_all_dim;
+  said.attention.query_growth = options.attention.query_growth;
+  said.attention.query_growth_length = options.attention.query_growth_length;
   return architecture;
 }
 
 GgufArchitecture llama4(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.attention_chunk = 8192;
+  said.attention.chunk = 8192;
   said.full_attention_layers = fourth_layers(options);
   said.no_rope_layers = said.full_attention_layers;
-  said.query_growth = said.no_rope_layers.empty() ? 0.0 : 0.1;
-  said.qk_norm = options.num_experts != 128; // it takes these for Maverick
-  said.qk_norm_kind = "unweighted";
+  said.attention.query_growth = said.no_rope_layers.empty() ? 0.0 : 0.1;
+  said.attention.qk_norm = options.num_experts != 128; // it takes these for Maverick
+  said.attention.qk_norm_kind = QKNorm::unweighted;
   said.shared_expert_dim = options.expert_dim;
-  said.router_score = "sigmoid";
-  said.normalize_weights = false;
-  said.weights_on_input = true;
+  said.router.score = RouterScore::sigmoid;
+  said.router.normalize_weights = false;
+  said.router.weights_on_input = true;
   const int64_t step = expert_step(options);
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     if ((layer + 1) % step != 0) {
@@ -299,8 +300,8 @@ GgufArchitecture llama4(const DecoderOptions& options) {
 
 GgufArchitecture hunyuan_moe(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.qk_norm = true;
-  said.qk_norm_after_rope = true;
+  said.attention.qk_norm = true;
+  said.attention.qk_norm_after_rope = true;
   said.shared_expert_dim = options.shared_expert_dim;
   say_scaling(said, options);
   return {.name = "hunyuan-moe", .computes = said};
@@ -308,8 +309,8 @@ GgufArchitecture hunyuan_moe(const DecoderOptions& options) {
 
 GgufArchitecture exaone_moe(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.qk_norm = true;
-  said.sliding_window = options.sliding_window;
+  said.attention.qk_norm = true;
+  said.attention.sliding_window = options.attention.sliding_window;
   said.full_attention_layers = options.full_attention_layers;
   said.no_rope_layers = options.full_attention_layers;
   say_sigmoid_router(said, options);
@@ -321,10 +322,10 @@ GgufArchitecture exaone_moe(const DecoderOptions& options) {
 GgufArchitecture afmoe(const DecoderOptions& options) {
   auto said = said_by_all(options);
   said.embedding_multiplier = std::sqrt(static_cast<double>(options.model_dim));
-  said.qk_norm = true;
-  said.norm_placement = "both";
-  said.attention_gate = "sigmoid";
-  said.sliding_window = options.sliding_window;
+  said.attention.qk_norm = true;
+  said.norm_placement = NormPlacement::both;
+  said.attention.gate = AttentionGate::sigmoid;
+  said.attention.sliding_window = options.attention.sliding_window;
   said.full_attention_layers = fourth_layers(options);
   said.no_rope_layers = said.full_attention_layers;
   say_sigmoid_router(said, options);
@@ -334,10 +335,10 @@ GgufArchitecture afmoe(const DecoderOptions& options) {
 
 GgufArchitecture cohere2_moe(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.norm = options.norm == "rms" ? "rms" : "layer";
-  said.norm_placement = "parallel";
+  said.norm.kind = options.norm.kind == NormKind::rms ? NormKind::rms : NormKind::layer;
+  said.norm_placement = NormPlacement::parallel;
   said.logits_multiplier = options.logits_multiplier;
-  said.sliding_window = options.sliding_window;
+  said.attention.sliding_window = options.attention.sliding_window;
   said.full_attention_layers = options.full_attention_layers;
   say_dense_and_shared(said, options);
   for (const int64_t layer : options.full_attention_layers) {
@@ -346,9 +347,10 @@ GgufArchitecture cohere2_moe(const DecoderOptions& options) {
     }
   }
   said.moe_output_multiplier = said.shared_expert_dim > 0 ? 0.5 : 1.0;
-  said.router_score = options.router_score == "sigmoid" ? "sigmoid" : "softmax";
-  said.normalize_weights = options.normalize_weights;
-  said.normalize_minimum = options.normalize_minimum;
+  said.router.score = options.router.score == RouterScore::sigmoid ? RouterScore::sigmoid
+                                                                   : RouterScore::softmax;
+  said.router.normalize_weights = options.router.normalize_weights;
+  said.router.normalize_minimum = options.router.normalize_minimum;
   say_scaling(said, options);
   return {
       .name = "cohere2moe",
@@ -360,9 +362,9 @@ GgufArchitecture cohere2_moe(const DecoderOptions& options) {
 
 GgufArchitecture dbrx(const DecoderOptions& options) {
   auto said = said_by_all(options);
-  said.head_dim = options.model_dim / options.num_heads;
-  said.norm = "layer";
-  said.clip_qkv = options.clip_qkv;
+  said.attention.head_dim = options.model_dim / options.attention.num_heads;
+  said.norm.kind = NormKind::layer;
+  said.attention.clip_qkv = options.attention.clip_qkv;
   say_scaling(said, options);
   return {
       .name = "dbrx",

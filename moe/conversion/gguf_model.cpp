@@ -123,7 +123,7 @@ torch::Tensor llama3_divisors(const DecoderOptions& options) {
   const auto angles = [](const RotaryTable& table) {
     return torch::atan2(table.sin, table.cos);
   };
-  auto form = rotary_form(options, /*layer=*/0);
+  auto form = layer_rotary(options, /*layer=*/0);
   const auto scaled = angles(rotary_table(/*first=*/1, /*length=*/1, form, torch::kFloat64));
   form.scaling = RotaryScaling::none;
   return (angles(rotary_table(1, 1, form, torch::kFloat64)) / scaled).flatten();
@@ -205,7 +205,7 @@ class LayerExport {
   /// Queries, keys and values of one layer lie one after the other in ours.
   void add_projections(const std::string& kind) {
     const std::string ours = "attention.qkv_proj" + kind;
-    const int64_t heads = options_.num_heads;
+    const int64_t heads = options_.attention.num_heads;
     const int64_t key_heads = resolved_num_kv_heads(options_);
     const int64_t width = resolved_head_dim(options_);
     if (architecture_.fused_projections) {
@@ -220,10 +220,10 @@ class LayerExport {
   /// llama.cpp multiplies queries with what makes keys of the latent vectors, so it has that
   /// turned, and by itself: k_b [H, latent, still], v_b [H, value_head_dim, latent].
   void add_latent_projections() {
-    const int64_t heads = options_.num_heads;
+    const int64_t heads = options_.attention.num_heads;
     const int64_t width = resolved_head_dim(options_);
     const int64_t turning = resolved_rotary_dim(options_, /*layer=*/0);
-    const int64_t latent = options_.key_value_latent_dim;
+    const int64_t latent = options_.attention.key_value_latent_dim;
     const int64_t values = resolved_value_dim(options_);
     add("attn_q_a.weight", "attention.q_down_proj.weight");
     add("attn_q_a_norm.weight", "attention.q_norm.weight");
@@ -276,7 +276,7 @@ std::vector<GgufTensor> model_tensors(
   const auto& options = model.options();
   TensorList list(model.lazy_tensors(), type);
   list.add("token_embd.weight", "embedding.weight");
-  if (options.rope_scaling == "llama3") {
+  if (options.rotary.scaling == RotaryScaling::llama3) {
     list.add("rope_freqs.weight", llama3_divisors(options));
   }
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {

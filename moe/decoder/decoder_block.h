@@ -80,9 +80,6 @@ TORCH_MODULE(DecoderBlock);
 /// The mixture of experts of layer `layer` of the model that `options` describe.
 SparseMoEBlockOptions moe_block_options(const DecoderOptions& options, int64_t layer);
 
-/// How layer `layer` turns queries and keys by their positions.
-RotaryForm rotary_form(const DecoderOptions& options, int64_t layer);
-
 /// The tables of all layers for positions `first` to `first + length - 1`; undefined for a
 /// layer without positions. `type` is that of the tables: float32 or float64, and the device.
 std::vector<RotaryTable> rotary_tables(

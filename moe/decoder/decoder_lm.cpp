@@ -99,7 +99,7 @@ DecoderOutput DecoderLMImpl::forward(const torch::Tensor& ids, DecoderState& sta
       state.length + ids.size(-1),
       " tokens do not fit into a state made for ",
       state.capacity);
-  if (options.rope_scaling == "longrope") {
+  if (options.rotary.scaling == RotaryScaling::longrope) {
     return forward_longrope(ids, state);
   }
   auto output = run(ids, &state, /*documents=*/{});
@@ -110,7 +110,7 @@ DecoderOutput DecoderLMImpl::forward(const torch::Tensor& ids, DecoderState& sta
 // The frequencies of all positions change when the sequence grows beyond the original length:
 // then everything is computed anew.
 DecoderOutput DecoderLMImpl::forward_longrope(const torch::Tensor& ids, DecoderState& state) {
-  const int64_t original = rotary_form(options, /*layer=*/0).original_length;
+  const int64_t original = layer_rotary(options, /*layer=*/0).original_length;
   const int64_t length = ids.size(1);
   const int64_t before = state.length;
   state.ids = before == 0 ? ids.clone() : torch::cat({state.ids, ids}, /*dim=*/1);

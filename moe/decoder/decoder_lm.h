@@ -31,8 +31,8 @@ struct HeadOperands {
 ///
 /// Example:
 /// ```
-/// DecoderLM model(DecoderOptions{.vocab_size = 257, .model_dim = 128, .num_heads = 4});
-/// DecoderOutput output = model->forward(ids);                // ids [B, S] int64
+/// DecoderLM model(DecoderOptions{.vocab_size = 257, .model_dim = 128, .attention = {.num_heads
+/// = 4}}); DecoderOutput output = model->forward(ids);                // ids [B, S] int64
 /// torch::Tensor logits = model->logits(output.hidden);       // [B, S, V]
 /// ```
 class DecoderLMImpl : public torch::nn::Cloneable<DecoderLMImpl> {

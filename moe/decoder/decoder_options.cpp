@@ -3,37 +3,66 @@
 #include <algorithm>
 
 #include "moe/decoder/decoder_tensors.h"
-#include "moe/layers/router_methods.h"
 
 namespace moe {
 
 int64_t layer_heads(const DecoderOptions& options, int64_t layer) {
   return options.layer_num_heads.empty()
-             ? options.num_heads
+             ? options.attention.num_heads
              : options.layer_num_heads.at(static_cast<size_t>(layer));
 }
 
 int64_t resolved_num_kv_heads(const DecoderOptions& options) {
-  return options.num_kv_heads == 0 ? options.num_heads : options.num_kv_heads;
+  return resolved(options.attention, options.model_dim).num_kv_heads;
 }
 
 int64_t resolved_head_dim(const DecoderOptions& options) {
-  return options.head_dim == 0 ? options.model_dim / options.num_heads : options.head_dim;
+  return resolved(options.attention, options.model_dim).head_dim;
+}
+
+int64_t resolved_value_dim(const DecoderOptions& options) {
+  const auto form = resolved(options.attention, options.model_dim);
+  return has_latent_attention(form) ? form.value_head_dim : form.head_dim;
 }
 
 int64_t resolved_rotary_dim(const DecoderOptions& options, int64_t layer) {
   const int64_t dim = options.layer_rotary_dim.empty()
-                          ? options.rotary_dim
+                          ? options.rotary.dim
                           : options.layer_rotary_dim.at(static_cast<size_t>(layer));
   return dim == 0 ? resolved_head_dim(options) : dim;
 }
 
-int64_t resolved_value_dim(const DecoderOptions& options) {
-  return options.value_head_dim == 0 ? resolved_head_dim(options) : options.value_head_dim;
+bool has_latent_attention(const DecoderOptions& options) {
+  return has_latent_attention(options.attention);
 }
 
-bool has_latent_attention(const DecoderOptions& options) {
-  return options.key_value_latent_dim > 0;
+AttentionForm layer_attention(const DecoderOptions& options, int64_t layer) {
+  const bool turns = !names_layer(options.no_rope_layers, layer);
+  AttentionForm form = resolved(options.attention, options.model_dim);
+  form.num_heads = layer_heads(options, layer);
+  form.qk_norm = form.qk_norm && (turns || form.qk_norm_kind != QKNorm::unweighted);
+  if (names_layer(options.full_attention_layers, layer)) {
+    form.sliding_window = form.chunk = 0;
+  }
+  if (has_latent_attention(form)) {
+    return form;
+  }
+  form.query_growth = turns ? 0.0 : form.query_growth;
+  return form;
+}
+
+RotaryForm layer_rotary(const DecoderOptions& options, int64_t layer) {
+  const bool stretched = !names_layer(options.rope_unscaled_layers, layer);
+  RotaryForm form = stretched ? options.rotary : RotaryForm{};
+  form.dim = resolved_rotary_dim(options, layer);
+  form.theta = options.layer_rope_theta.empty()
+                   ? options.rotary.theta
+                   : options.layer_rope_theta.at(static_cast<size_t>(layer));
+  // What dynamic scaling stretches is the context that the model is made for.
+  if (form.original_length == 0 || form.scaling == RotaryScaling::dynamic) {
+    form.original_length = options.context_length;
+  }
+  return form;
 }
 
 bool names_layer(const std::vector<int64_t>& layers, int64_t layer) {
@@ -54,14 +83,11 @@ bool is_moe_layer(const DecoderOptions& options, int64_t layer) {
 }
 
 bool depends_on_future(const DecoderOptions& options) {
-  return options.num_experts > 0 && sees_future(
-                                        router_selection_from_name(options.router_selection),
-                                        options.capacity_factor,
-                                        capacity_drop_from_name(options.capacity_drop));
+  return options.num_experts > 0 && depends_on_future(options.router);
 }
 
 std::string generation_obstacle(const DecoderOptions& options) {
-  if (options.num_experts == 0 || options.router_selection != "expert_choice") {
+  if (options.num_experts == 0 || options.router.selection != RouterSelection::expert_choice) {
     return {};
   }
   return "router_selection: with expert_choice, the experts of a token depend on the tokens "
@@ -69,38 +95,9 @@ std::string generation_obstacle(const DecoderOptions& options) {
 }
 
 DecoderOptions plain_form(const DecoderOptions& options) {
-  DecoderOptions plain;
-  plain.vocab_size = options.vocab_size;
-  plain.context_length = options.context_length;
-  plain.model_dim = options.model_dim;
-  plain.num_layers = options.num_layers;
-  plain.tie_embeddings = options.tie_embeddings;
-  plain.num_heads = options.num_heads;
-  plain.num_kv_heads = options.num_kv_heads;
-  plain.head_dim = options.head_dim;
-  plain.qk_norm = options.qk_norm;
-  plain.attention_bias = options.attention_bias;
-  plain.sliding_window = options.sliding_window;
-  plain.rope_theta = options.rope_theta;
-  plain.norm_epsilon = options.norm_epsilon;
-  plain.num_experts = options.num_experts;
-  plain.experts_per_token = options.experts_per_token;
-  plain.expert_dim = options.expert_dim;
-  plain.dense_layers = options.dense_layers;
-  plain.dense_dim = options.dense_dim;
-  plain.shared_expert_dim = options.shared_expert_dim;
-  plain.shared_expert_gate = options.shared_expert_gate;
-  plain.activation = options.activation;
-  plain.gated = options.gated;
-  plain.expert_bias = options.expert_bias;
-  plain.normalize_weights = options.normalize_weights;
-  plain.routed_scaling_factor = options.routed_scaling_factor;
-  plain.router_jitter = options.router_jitter;
-  plain.capacity_factor = options.capacity_factor;
-  plain.capacity_drop = options.capacity_drop;
-  plain.router_sees_future = options.router_sees_future;
-  plain.initializer_range = options.initializer_range;
-  return plain;
+  return keep_options(options, [](const OptionRow<DecoderOptions>& row) {
+    return row.traits.support == OptionSupport::plain;
+  });
 }
 
 bool has_plain_form(const DecoderOptions& options) {

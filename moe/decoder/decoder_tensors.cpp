@@ -17,9 +17,9 @@ class LayerTensors {
         prefix_("layers." + std::to_string(layer) + ".") {}
 
   void add_all() {
-    const std::string& placement = options_.norm_placement;
-    const bool before = placement != "after";
-    const bool after = placement == "after" || placement == "both";
+    const NormPlacement placement = options_.norm_placement;
+    const bool before = placement != NormPlacement::after;
+    const bool after = placement == NormPlacement::after || placement == NormPlacement::both;
     if (before) {
       add_norm("attention_norm");
     }
@@ -31,7 +31,7 @@ class LayerTensors {
     if (after) {
       add_norm("attention_output_norm");
     }
-    if (before && placement != "parallel") {
+    if (before && placement != NormPlacement::parallel) {
       add_norm("feed_forward_norm");
     }
     if (is_moe_layer(options_, layer_)) {
@@ -51,7 +51,7 @@ class LayerTensors {
 
   void add_norm(const std::string& name) {
     add(name + ".weight", {options_.model_dim});
-    if (options_.norm == "layer_bias") {
+    if (options_.norm.kind == NormKind::layer_bias) {
       add(name + ".bias", {options_.model_dim});
     }
   }
@@ -68,19 +68,19 @@ class LayerTensors {
     const int64_t heads = layer_heads(options_, layer_);
     const int64_t query = heads * head;
     const int64_t key = resolved_num_kv_heads(options_) * head;
-    const bool bias = options_.attention_bias || options_.qkv_bias;
+    const bool bias = options_.attention.bias || options_.attention.qkv_bias;
     add_linear("attention.qkv_proj", query + 2 * key, options_.model_dim, bias);
-    add_linear("attention.o_proj", options_.model_dim, query, options_.attention_bias);
-    if (options_.qk_norm && options_.qk_norm_kind != "unweighted") {
-      const bool full = options_.qk_norm_kind == "full";
+    add_linear("attention.o_proj", options_.model_dim, query, options_.attention.bias);
+    if (options_.attention.qk_norm && options_.attention.qk_norm_kind != QKNorm::unweighted) {
+      const bool full = options_.attention.qk_norm_kind == QKNorm::full;
       add("attention.q_norm.weight", {full ? query : head});
       add("attention.k_norm.weight", {full ? key : head});
     }
-    if (options_.attention_sinks) {
+    if (options_.attention.sinks) {
       add("attention.sinks", {heads});
     }
-    if (options_.attention_gate != "none") {
-      const bool per_head = options_.attention_gate == "softplus_per_head";
+    if (options_.attention.gate != AttentionGate::none) {
+      const bool per_head = options_.attention.gate == AttentionGate::softplus_per_head;
       add("attention.gate_proj.weight", {per_head ? heads : query, options_.model_dim});
     }
   }
@@ -89,13 +89,17 @@ class LayerTensors {
     const int64_t head = resolved_head_dim(options_);
     const int64_t value = resolved_value_dim(options_);
     const int64_t rotary = resolved_rotary_dim(options_, layer_);
-    const int64_t latent = options_.key_value_latent_dim;
-    const int64_t heads = options_.num_heads;
-    const bool bias = options_.attention_bias;
-    if (options_.query_latent_dim > 0) {
-      add_linear("attention.q_down_proj", options_.query_latent_dim, options_.model_dim, bias);
-      add("attention.q_norm.weight", {options_.query_latent_dim});
-      add("attention.q_up_proj.weight", {heads * head, options_.query_latent_dim});
+    const int64_t latent = options_.attention.key_value_latent_dim;
+    const int64_t heads = options_.attention.num_heads;
+    const bool bias = options_.attention.bias;
+    if (options_.attention.query_latent_dim > 0) {
+      add_linear(
+          "attention.q_down_proj",
+          options_.attention.query_latent_dim,
+          options_.model_dim,
+          bias);
+      add("attention.q_norm.weight", {options_.attention.query_latent_dim});
+      add("attention.q_up_proj.weight", {heads * head, options_.attention.query_latent_dim});
     } else {
       add("attention.q_proj.weight", {heads * head, options_.model_dim});
     }
@@ -117,8 +121,8 @@ class LayerTensors {
       full.insert(full.end(), shape.begin(), shape.end());
       add(prefix + name, std::move(full));
     };
-    const std::string up = options_.gated ? "gate_up" : "up";
-    const int64_t up_rows = options_.gated ? 2 * hidden : hidden;
+    const std::string up = options_.expert.gated ? "gate_up" : "up";
+    const int64_t up_rows = options_.expert.gated ? 2 * hidden : hidden;
     add_full(up + "_proj", {up_rows, options_.model_dim});
     add_full("down_proj", {options_.model_dim, hidden});
     if (bias) {
@@ -129,10 +133,10 @@ class LayerTensors {
 
   void add_router(int64_t experts) {
     const int64_t width = options_.model_dim;
-    const bool cosine = options_.router_gate == "cosine";
-    const int64_t projected = cosine ? options_.router_cosine_dim : 0;
+    const bool cosine = options_.router.gate == RouterGate::cosine;
+    const int64_t projected = cosine ? options_.router.cosine_dim : 0;
     add("moe.router.weight", {experts, projected > 0 ? projected : width});
-    if (options_.router_bias) {
+    if (options_.router.bias) {
       add("moe.router.bias", {experts});
     }
     if (projected > 0) {
@@ -141,10 +145,10 @@ class LayerTensors {
     if (cosine) {
       add("moe.router.log_scale", {1});
     }
-    if (options_.router_noise == "learned") {
+    if (options_.router.noise == RouterNoise::learned) {
       add("moe.router.noise_weight", {experts, width});
     }
-    if (options_.router_selection_bias) {
+    if (options_.router.selection_bias) {
       add(std::string("moe.") + kSelectionBias, {experts});
     }
   }
@@ -180,7 +184,7 @@ std::vector<NamedShape> decoder_tensors(const DecoderOptions& options) {
     LayerTensors(tensors, options, layer).add_all();
   }
   tensors.push_back({"final_norm.weight", {width}});
-  if (options.norm == "layer_bias") {
+  if (options.norm.kind == NormKind::layer_bias) {
     tensors.push_back({"final_norm.bias", {width}});
   }
   if (options.head_bias) {

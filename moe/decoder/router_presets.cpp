@@ -22,9 +22,9 @@ const std::array<Entry, 11>& entries() {
         0.0},
        [](DecoderOptions& options) {
          options.experts_per_token = 1;
-         options.normalize_weights = false;
-         options.capacity_factor = 1.25;
-         options.router_jitter = 0.01;
+         options.router.normalize_weights = false;
+         options.router.capacity_factor = 1.25;
+         options.router.jitter = 0.01;
        }},
       {{"gshard",
         "two experts, their scores divided by their sum; capacity 1 (arXiv 2006.16668, whose "
@@ -33,20 +33,20 @@ const std::array<Entry, 11>& entries() {
         0.0},
        [](DecoderOptions& options) {
          options.experts_per_token = 2;
-         options.capacity_factor = 1.0;
+         options.router.capacity_factor = 1.0;
        }},
       {{"mixtral", "two experts, softmax over the chosen (arXiv 2401.04088)", {}, {}},
        [](DecoderOptions& options) { options.experts_per_token = 2; }},
       {{"olmoe", "softmax scores as they are (arXiv 2409.02060)", 0.01, 0.001},
-       [](DecoderOptions& options) { options.normalize_weights = false; }},
+       [](DecoderOptions& options) { options.router.normalize_weights = false; }},
       {{"deepseek-v2",
         "softmax scores as they are, within the groups with the best expert (arXiv 2405.04434, "
         "without its scaling by 16)",
         0.003,
         0.0},
        [](DecoderOptions& options) {
-         options.normalize_weights = false;
-         options.router_selection = "groups_by_max";
+         options.router.normalize_weights = false;
+         options.router.selection = RouterSelection::groups_by_max;
        }},
       {{"deepseek-v3",
         "sigmoid scores, chosen with a balancing bias within the groups with the best two, "
@@ -54,19 +54,19 @@ const std::array<Entry, 11>& entries() {
         0.0001,
         0.0},
        [](DecoderOptions& options) {
-         options.router_score = "sigmoid";
-         options.router_selection = "groups_by_top2";
-         options.router_selection_bias = true;
-         options.routed_scaling_factor = 2.5;
+         options.router.score = RouterScore::sigmoid;
+         options.router.selection = RouterSelection::groups_by_top2;
+         options.router.selection_bias = true;
+         options.router.routed_scaling_factor = 2.5;
        }},
       {{"gpt-oss", "softmax over the chosen, logits with a bias (arXiv 2508.10925)", {}, {}},
-       [](DecoderOptions& options) { options.router_bias = true; }},
+       [](DecoderOptions& options) { options.router.bias = true; }},
       {{"llama4", "one expert, whose input is multiplied with its sigmoid score", {}, {}},
        [](DecoderOptions& options) {
          options.experts_per_token = 1;
-         options.router_score = "sigmoid";
-         options.normalize_weights = false;
-         options.weights_on_input = true;
+         options.router.score = RouterScore::sigmoid;
+         options.router.normalize_weights = false;
+         options.router.weights_on_input = true;
        }},
       {{"st-moe",
         "two experts, their scores divided by their sum; capacity 1.25 (arXiv 2202.08906)",
@@ -74,7 +74,7 @@ const std::array<Entry, 11>& entries() {
         0.001},
        [](DecoderOptions& options) {
          options.experts_per_token = 2;
-         options.capacity_factor = 1.25;
+         options.router.capacity_factor = 1.25;
        }},
       {{"expert-choice",
         "each expert chooses its tokens, weighted with softmax scores (arXiv 2202.09368); "
@@ -83,8 +83,8 @@ const std::array<Entry, 11>& entries() {
         0.0,
         0.0},
        [](DecoderOptions& options) {
-         options.router_selection = "expert_choice";
-         options.normalize_weights = false;
+         options.router.selection = RouterSelection::expert_choice;
+         options.router.normalize_weights = false;
        }},
       {{"dense", "the mixture of all experts, weighted with softmax scores", 0.0, {}},
        [](DecoderOptions& options) { options.experts_per_token = options.num_experts; }},
@@ -101,25 +101,16 @@ const Entry& find_entry(std::string_view name) {
   fail("router: '", name, "' is not one of ", router_preset_names());
 }
 
-/// Puts every option of routing to its default, apart from sizes and permissions.
-void reset_routing(DecoderOptions& options) {
-  const DecoderOptions defaults;
-  options.normalize_weights = defaults.normalize_weights;
-  options.normalize_power = defaults.normalize_power;
-  options.normalize_minimum = defaults.normalize_minimum;
-  options.routed_scaling_factor = defaults.routed_scaling_factor;
-  options.router_score = defaults.router_score;
-  options.router_gate = defaults.router_gate;
-  options.router_bias = defaults.router_bias;
-  options.router_logit_cap = defaults.router_logit_cap;
-  options.router_jitter = defaults.router_jitter;
-  options.router_noise = defaults.router_noise;
-  options.router_selection = defaults.router_selection;
-  options.router_selection_bias = defaults.router_selection_bias;
-  options.router_weighting = defaults.router_weighting;
-  options.weights_on_input = defaults.weights_on_input;
-  options.capacity_factor = defaults.capacity_factor;
-  options.capacity_drop = defaults.capacity_drop;
+/// The default router with what a preset says nothing of: sizes, groups and permissions.
+RouterForm usual_router(const RouterForm& given) {
+  RouterForm router;
+  router.cosine_dim = given.cosine_dim;
+  router.cosine_temperature = given.cosine_temperature;
+  router.groups = given.groups;
+  router.groups_kept = given.groups_kept;
+  router.sparsemixer_jitter = given.sparsemixer_jitter;
+  router.sees_future = given.sees_future;
+  return router;
 }
 
 } // namespace
@@ -150,7 +141,7 @@ const RouterPreset& find_router_preset(std::string_view name) {
 DecoderOptions with_router_preset(const DecoderOptions& options, std::string_view name) {
   const Entry& entry = find_entry(name);
   DecoderOptions result = options;
-  reset_routing(result);
+  result.router = usual_router(options.router);
   entry.change(result);
   return result;
 }

@@ -21,7 +21,7 @@ double attention_numbers(const DecoderOptions& model, int64_t layer) {
   const auto heads = static_cast<double>(layer_heads(model, layer));
   const auto kv_heads = static_cast<double>(resolved_num_kv_heads(model));
   const double projected = (heads + 2 * kv_heads) * head_dim;
-  const double norm_roots = model.qk_norm ? heads + kv_heads : 0;
+  const double norm_roots = model.attention.qk_norm ? heads + kv_heads : 0;
   return 2 * projected + heads * head_dim + heads + norm_roots;
 }
 
@@ -29,12 +29,13 @@ double latent_attention_numbers(const DecoderOptions& model, int64_t layer) {
   const auto head_dim = static_cast<double>(resolved_head_dim(model));
   const auto value_dim = static_cast<double>(resolved_value_dim(model));
   const auto still = head_dim - static_cast<double>(resolved_rotary_dim(model, layer));
-  const auto heads = static_cast<double>(model.num_heads);
+  const auto heads = static_cast<double>(model.attention.num_heads);
   // Narrow values are copied twice: to the keys' width, and back from it.
   const double values = value_dim < head_dim ? head_dim + value_dim : still + value_dim;
   const double latents =
-      2.0 * static_cast<double>(model.query_latent_dim + model.key_value_latent_dim);
-  const double norm_roots = model.query_latent_dim > 0 ? 2 : 1;
+      2.0 * static_cast<double>(
+                model.attention.query_latent_dim + model.attention.key_value_latent_dim);
+  const double norm_roots = model.attention.query_latent_dim > 0 ? 2 : 1;
   return heads * (3 * head_dim + values) + heads + latents + norm_roots;
 }
 
@@ -44,14 +45,14 @@ LayerNumbers layer_numbers(const DecoderOptions& model, int64_t layer) {
                                                        : attention_numbers(model, layer);
   LayerNumbers numbers{dim, 0.0, 3 * dim + attention + /*norm roots=*/2};
   if (!is_moe_layer(model, layer)) {
-    numbers.rest += network_numbers(model.dense_dim, model.gated);
+    numbers.rest += network_numbers(model.dense_dim, model.expert.gated);
     return numbers;
   }
   const auto chosen = static_cast<double>(model.experts_per_token);
   const auto width = static_cast<double>(model.expert_dim);
   numbers.router = 2 * static_cast<double>(layer_experts(model, layer)) + 8 * chosen;
-  numbers.rest += chosen * width * (model.gated ? 2 : 1) +
-                  network_numbers(model.shared_expert_dim, model.gated) +
+  numbers.rest += chosen * width * (model.expert.gated ? 2 : 1) +
+                  network_numbers(model.shared_expert_dim, model.expert.gated) +
                   (model.shared_expert_gate ? dim : 0.0);
   return numbers;
 }

@@ -21,7 +21,7 @@ void check_collapse(const DecoderOptions& model, const CollapseOptions& options)
       options.method,
       " is not one of average, concatenate");
   check(
-      !model.moe_output_norm && !model.weights_on_input && !model.shared_expert_gate,
+      !model.moe_output_norm && !model.router.weights_on_input && !model.shared_expert_gate,
       "collapse: a dense network has no place for moe_output_norm, weights_on_input or "
       "shared_expert_gate");
   check(
@@ -32,19 +32,19 @@ void check_collapse(const DecoderOptions& model, const CollapseOptions& options)
 /// What the router's weights of a token sum to; fails where that depends on the token.
 double known_sum(const DecoderOptions& model) {
   check(
-      model.normalize_weights && model.normalize_power == 1.0 &&
-          model.router_weighting == "scores",
+      model.router.normalize_weights && model.router.normalize_power == 1.0 &&
+          model.router.weighting == RouterWeighting::scores,
       "collapse: what the router's weights sum to depends on the token; give a text (--data) "
       "to measure it");
-  return model.routed_scaling_factor;
+  return model.router.routed_scaling_factor;
 }
 
 Shares measured_shares(const ModelFolder& source, const std::vector<TextSample>& texts) {
-  const auto& selection = source.options().router_selection;
+  const auto selection = source.options().router.selection;
   check(
-      selection != "hash" && selection != "expert_choice",
+      selection != RouterSelection::hash && selection != RouterSelection::expert_choice,
       "collapse: router_selection is ",
-      selection,
+      enum_name(selection),
       ", by which no text can be measured; go without one (--data)");
   Shares shares;
   run_layers(source.options(), source.lazy_tensors(), texts, [&](LayerVisit& visit) {
@@ -206,7 +206,7 @@ DecoderOptions dense_options(const DecoderOptions& model, bool concatenate) {
   result.shared_expert_dim = 0;
   result.expert_bias = false;
   result.moe_output_multiplier = none.moe_output_multiplier;
-  result.routed_scaling_factor = none.routed_scaling_factor;
+  result.router.routed_scaling_factor = none.router.routed_scaling_factor;
   return result;
 }
 
@@ -230,7 +230,7 @@ EditedModel collapse(
       continue;
     }
     const std::string kind = tensor.name.substr(place + std::string(".feed_forward.").size());
-    const int64_t matrices = model.gated ? 2 : 1;
+    const int64_t matrices = model.expert.gated ? 2 : 1;
     const int64_t width = result.options.dense_dim;
     const int64_t layer = std::stoll(tensor.name.substr(std::string("layers.").size()));
     if (!is_moe_layer(model, layer)) {

@@ -109,20 +109,20 @@ std::vector<std::string> expert_tensor_names(const DecoderOptions& options, int6
 
 void check_experts_can_change(const DecoderOptions& options, const std::string& operation) {
   check(
-      options.router_selection == "top_k",
+      options.router.selection == RouterSelection::top_k,
       operation,
       ": router_selection is ",
-      options.router_selection,
+      enum_name(options.router.selection),
       "; only experts that are chosen as the best of all (top_k) can be added or removed");
 }
 
 void check_rows_can_be_fitted(const DecoderOptions& options, const std::string& operation) {
   check_experts_can_change(options, operation);
   check(
-      options.router_gate == "linear",
+      options.router.gate == RouterGate::linear,
       operation,
       ": router_gate is ",
-      options.router_gate,
+      enum_name(options.router.gate),
       "; rows of the router can be added to a linear one only");
 }
 

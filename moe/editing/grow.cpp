@@ -64,7 +64,7 @@ OldRouter old_router(
     item.value().copy_(tensors.at(router_name(layer, item.key().c_str())).make());
   }
   old.weight = old.module->weight.to(torch::kFloat64);
-  old.bias = options.bias() ? old.module->bias.to(torch::kFloat64) : torch::Tensor();
+  old.bias = options.form().bias ? old.module->bias.to(torch::kFloat64) : torch::Tensor();
   return old;
 }
 
@@ -128,15 +128,15 @@ torch::Tensor highest_safe_bias(OldRouter& old) {
 /// The logits [T] that bring a new expert among the `rank` experts preferred.
 torch::Tensor entry_logits(OldRouter& old, const torch::Tensor& inputs, int64_t rank) {
   const auto& options = old.module->options;
-  if (!options.has_selection_bias()) {
+  if (!options.form().selection_bias) {
     return kth_largest(logits_of(inputs, old.weight, old.bias), rank);
   }
   const auto routing = old.module(inputs);
   const auto bias = old.module->selection_bias.to(routing.scores.scalar_type());
   const auto wanted = kth_largest(routing.scores + bias, rank) -
                       highest_safe_bias(old).to(routing.scores.scalar_type());
-  const auto logits = logit_of_score(wanted, routing.logits, options.score());
-  const double cap = options.logit_cap();
+  const auto logits = logit_of_score(wanted, routing.logits, options.form().score);
+  const double cap = options.form().logit_cap;
   constexpr double below_cap = 1.0 - 1e-6;
   return cap > 0.0 ? (logits / cap).clamp(-below_cap, below_cap).atanh() * cap : logits;
 }

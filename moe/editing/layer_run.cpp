@@ -45,7 +45,7 @@ SequenceContext context_of(const DecoderOptions& options, int64_t layer, int64_t
   SequenceContext context;
   if (!names_layer(options.no_rope_layers, layer)) {
     context.rotary =
-        rotary_table(/*first=*/0, length, rotary_form(options, layer), torch::kFloat32);
+        rotary_table(/*first=*/0, length, layer_rotary(options, layer), torch::kFloat32);
   }
   return context;
 }

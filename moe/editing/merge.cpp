@@ -70,7 +70,7 @@ DecoderOptions merged_options(const Sources& sources, const MergeOptions& option
   result.expert_dim = result.dense_dim;
   result.expert_bias = result.expert_bias || result.feed_forward_bias;
   result.feed_forward_bias = false;
-  result.normalize_weights = true;
+  result.router.normalize_weights = true;
   result.dense_layers.clear();
   return result;
 }

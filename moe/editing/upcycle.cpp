@@ -53,7 +53,7 @@ DecoderOptions upcycled_options(const DecoderOptions& model, const UpcycleOption
   result.expert_dim = model.dense_dim / options.parts;
   result.expert_bias = model.expert_bias || model.feed_forward_bias;
   result.feed_forward_bias = false;
-  result.normalize_weights = true;
+  result.router.normalize_weights = true;
   result.dense_layers.clear();
   for (int64_t layer = 0; !options.layers.empty() && layer < model.num_layers; ++layer) {
     if (!names_layer(options.layers, layer)) {
@@ -175,7 +175,7 @@ EditedModel upcycle(const ModelFolder& source, const UpcycleOptions& options) {
       continue;
     }
     const auto& whole = dense.at(tensor.name.substr(0, end_of_layer) + ".feed_forward." + kind);
-    const auto make = [whole, kind, layer, gated = model.gated, options] {
+    const auto make = [whole, kind, layer, gated = model.expert.gated, options] {
       const auto network = whole.make();
       std::vector<torch::Tensor> experts;
       for (int64_t expert = 0; expert < options.experts; ++expert) {

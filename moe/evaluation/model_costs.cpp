@@ -10,15 +10,17 @@ int64_t visible_tokens(const DecoderOptions& options, int64_t layer, int64_t len
   if (names_layer(options.full_attention_layers, layer)) {
     return length;
   }
-  const int64_t chunk = options.attention_chunk;
+  const int64_t chunk = options.attention.chunk;
   const int64_t in_chunk = chunk > 0 ? (length - 1) % chunk + 1 : length;
-  return options.sliding_window > 0 ? std::min(options.sliding_window, in_chunk) : in_chunk;
+  return options.attention.sliding_window > 0
+             ? std::min(options.attention.sliding_window, in_chunk)
+             : in_chunk;
 }
 
 /// What a query head multiplies with for each token that it sees: scores and values.
 int64_t head_elements(const DecoderOptions& options, int64_t layer) {
   if (has_latent_attention(options)) {
-    return 2 * options.key_value_latent_dim + resolved_rotary_dim(options, layer);
+    return 2 * options.attention.key_value_latent_dim + resolved_rotary_dim(options, layer);
   }
   return 2 * resolved_head_dim(options);
 }
@@ -46,10 +48,10 @@ std::string heads_words(const DecoderOptions& options) {
   std::string words = count + " heads of " + width + " with values of " +
                       std::to_string(resolved_value_dim(options)) +
                       ", from a latent vector of " +
-                      std::to_string(options.key_value_latent_dim) + " and a turning key of " +
-                      range_words(turning) + " per token";
-  if (options.query_latent_dim > 0) {
-    words += ", queries from one of " + std::to_string(options.query_latent_dim);
+                      std::to_string(options.attention.key_value_latent_dim) +
+                      " and a turning key of " + range_words(turning) + " per token";
+  if (options.attention.query_latent_dim > 0) {
+    words += ", queries from one of " + std::to_string(options.attention.query_latent_dim);
   }
   return words;
 }
@@ -77,44 +79,45 @@ std::string number(double value) {
 
 std::string highest_scores(const DecoderOptions& options) {
   std::string words = ", the " + std::to_string(options.experts_per_token) + " highest scores";
-  return words + (options.router_selection_bias ? " with a bias for the choice" : "");
+  return words + (options.router.selection_bias ? " with a bias for the choice" : "");
 }
 
 std::string selection_words(const DecoderOptions& options) {
   const auto count = std::to_string(options.experts_per_token);
-  const std::string& selection = options.router_selection;
-  if (selection == "hash") {
+  const RouterSelection selection = options.router.selection;
+  if (selection == RouterSelection::hash) {
     return ", " + count + " of them by the token id";
   }
-  if (selection == "expert_choice") {
+  if (selection == RouterSelection::expert_choice) {
     return ", each of which chooses its best tokens, " + count + " experts a token on average";
   }
-  if (selection == "sinkhorn") {
+  if (selection == RouterSelection::sinkhorn) {
     return highest_scores(options) + ", balanced over the batch in training";
   }
   std::string words;
-  if (selection != "top_k") {
-    words += ", within the " + std::to_string(options.router_groups_kept) + " best of " +
-             std::to_string(options.router_groups) + " groups by their ";
-    words += selection == "groups_by_max" ? "best score" : "two best scores";
+  if (selection != RouterSelection::top_k) {
+    words += ", within the " + std::to_string(options.router.groups_kept) + " best of " +
+             std::to_string(options.router.groups) + " groups by their ";
+    words += selection == RouterSelection::groups_by_max ? "best score" : "two best scores";
   }
   return words + highest_scores(options);
 }
 
 std::string weighting_words(const DecoderOptions& options) {
   std::string words = ", weights are the scores themselves";
-  if (options.router_weighting == "softmax") {
+  if (options.router.weighting == RouterWeighting::softmax) {
     words = ", weights are the softmax of their logits";
-  } else if (options.normalize_weights) {
+  } else if (options.router.normalize_weights) {
     words = ", weights divided by their ";
-    words += options.normalize_power == 1.0
+    words += options.router.normalize_power == 1.0
                  ? "sum"
-                 : "norm of order " + number(options.normalize_power);
+                 : "norm of order " + number(options.router.normalize_power);
   }
-  if (options.routed_scaling_factor != 1.0) {
-    words += ", times " + number(options.routed_scaling_factor);
+  if (options.router.routed_scaling_factor != 1.0) {
+    words += ", times " + number(options.router.routed_scaling_factor);
   }
-  return words + (options.weights_on_input ? ", multiplied with the experts' input" : "");
+  return words +
+         (options.router.weights_on_input ? ", multiplied with the experts' input" : "");
 }
 
 std::string experts_words(const DecoderOptions& options) {
@@ -129,14 +132,14 @@ std::string experts_words(const DecoderOptions& options) {
 }
 
 std::string score_words(const DecoderOptions& options) {
-  std::string words = options.router_score;
-  words += options.router_gate == "cosine" ? " of cosines over " : " over ";
+  std::string words(enum_name(options.router.score));
+  words += options.router.gate == RouterGate::cosine ? " of cosines over " : " over ";
   words += experts_words(options);
-  if (options.router_bias) {
+  if (options.router.bias) {
     words += " with a learned bias";
   }
-  if (options.router_logit_cap > 0.0) {
-    words += ", logits bent to " + number(options.router_logit_cap);
+  if (options.router.logit_cap > 0.0) {
+    words += ", logits bent to " + number(options.router.logit_cap);
   }
   return words;
 }
@@ -144,15 +147,16 @@ std::string score_words(const DecoderOptions& options) {
 /// What happens in training only; empty for nothing.
 std::string training_words(const DecoderOptions& options) {
   std::string words;
-  if (options.router_jitter > 0.0) {
-    words += ", inputs jittered by " + number(options.router_jitter);
+  if (options.router.jitter > 0.0) {
+    words += ", inputs jittered by " + number(options.router.jitter);
   }
-  if (options.router_noise == "learned") {
+  if (options.router.noise == RouterNoise::learned) {
     words += ", learned noise";
   }
-  if (options.capacity_factor > 0.0) {
-    words += ", at most " + number(options.capacity_factor) +
-             " times the even load, the rest dropped by " + options.capacity_drop;
+  if (options.router.capacity_factor > 0.0) {
+    words += ", at most " + number(options.router.capacity_factor) +
+             " times the even load, the rest dropped by ";
+    words += enum_name(options.router.capacity_drop);
   }
   return words.empty() ? words : "; in training" + words.substr(1);
 }
@@ -163,7 +167,7 @@ int64_t cache_elements(const DecoderOptions& options, int64_t length) {
   int64_t sum = 0;
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     sum += has_latent_attention(options)
-               ? options.key_value_latent_dim + resolved_rotary_dim(options, layer)
+               ? options.attention.key_value_latent_dim + resolved_rotary_dim(options, layer)
                : 2 * resolved_num_kv_heads(options) * resolved_head_dim(options);
   }
   return sum * length;
@@ -183,18 +187,18 @@ int64_t token_operations(const DecoderOptions& options, int64_t length) {
 std::string describe_attention(const DecoderOptions& options) {
   auto words = heads_words(options);
   const auto narrow = options.num_layers - count_layers(options, options.full_attention_layers);
-  if (options.sliding_window > 0) {
-    words +=
-        ", window of " + std::to_string(options.sliding_window) + layers_words(options, narrow);
+  if (options.attention.sliding_window > 0) {
+    words += ", window of " + std::to_string(options.attention.sliding_window) +
+             layers_words(options, narrow);
   }
-  if (options.attention_chunk > 0) {
-    words += ", chunks of " + std::to_string(options.attention_chunk) +
+  if (options.attention.chunk > 0) {
+    words += ", chunks of " + std::to_string(options.attention.chunk) +
              layers_words(options, narrow);
   }
   if (const auto still = count_layers(options, options.no_rope_layers); still > 0) {
     words += ", no positions" + layers_words(options, still);
   }
-  return words + (options.attention_sinks ? ", with sinks" : "");
+  return words + (options.attention.sinks ? ", with sinks" : "");
 }
 
 std::string describe_routing(const DecoderOptions& options) {
@@ -202,7 +206,7 @@ std::string describe_routing(const DecoderOptions& options) {
     return "no experts";
   }
   std::string text =
-      options.router_weighting == "sparsemixer"
+      options.router.weighting == RouterWeighting::sparsemixer
           ? "sparsemixer over " + experts_words(options) + ", " +
                 std::to_string(options.experts_per_token) + " of them one after the other"
           : score_words(options) + selection_words(options) + weighting_words(options);

@@ -52,16 +52,16 @@ PackedExperts pack_experts(
   const auto down = get("down_proj"); // [E, D, F] or [D, F]
   PackedExperts packed;
   packed.form = {
-      activation_from_name(options.activation),
-      options.gated,
-      options.activation_limit,
-      options.activation_sigmoid_scale,
-      options.activation_offset};
+      options.expert.activation,
+      options.expert.gated,
+      options.expert.limit,
+      options.expert.sigmoid_scale,
+      options.expert.offset};
   packed.width = down.size(-1);
   packed.experts = down.dim() == 3 ? down.size(0) : 1;
   packed.down = pack(down, type);
-  packed.up = pack(get(options.gated ? "gate_up_proj" : "up_proj"), type);
-  packed.up_bias = values(get(options.gated ? "gate_up_bias" : "up_bias"));
+  packed.up = pack(get(options.expert.gated ? "gate_up_proj" : "up_proj"), type);
+  packed.up_bias = values(get(options.expert.gated ? "gate_up_bias" : "up_bias"));
   packed.down_bias = values(get("down_bias"));
   return packed;
 }
@@ -102,7 +102,7 @@ PackedLayer pack_layer(
   layer.o = pack(get("attention.o_proj.weight"), type);
   layer.o_bias = values(get("attention.o_proj.bias"));
   layer.sliding_window =
-      names_layer(options.full_attention_layers, index) ? 0 : options.sliding_window;
+      names_layer(options.full_attention_layers, index) ? 0 : options.attention.sliding_window;
   layer.feed_forward_norm = values(get("feed_forward_norm.weight"));
   if (is_moe_layer(options, index)) {
     pack_moe(options, prefix + "moe.", tensors, type, layer);
@@ -138,81 +138,31 @@ int64_t attention_bytes(const PackedLayer& layer) {
 
 /// The name of the first option in which the two differ; empty if there is none.
 std::string first_difference(const DecoderOptions& left, const DecoderOptions& right) {
-  std::string difference;
-  const auto compare = [&](const char* name, const auto& value, const char*) {
-    DecoderOptions::visit_fields(
-        right, [&](const char* other_name, const auto& other, const char*) {
-          if constexpr (std::is_same_v<decltype(value), decltype(other)>) {
-            const bool same_field = std::string_view(name) == other_name;
-            if (same_field && value != other && difference.empty()) {
-              difference = name;
-            }
-          }
-        });
-  };
-  DecoderOptions::visit_fields(left, compare);
-  return difference;
-}
-
-template <class... Field>
-void keep_fields(
-    const DecoderOptions& from, DecoderOptions& to, Field DecoderOptions::*... fields) {
-  ((to.*fields = from.*fields), ...);
+  for (const auto& row : option_table<DecoderOptions>()) {
+    if (row.read(left) != row.read(right)) {
+      return row.key;
+    }
+  }
+  return {};
 }
 
 /// These options with the defaults for all that is not packed.
 DecoderOptions packable_form(const DecoderOptions& options) {
-  using Options = DecoderOptions;
-  auto packable = plain_form(options);
-  keep_fields(
-      options,
-      packable,
-      &Options::head_bias,
-      &Options::embedding_multiplier,
-      &Options::residual_multiplier,
-      &Options::logits_multiplier,
-      &Options::attention_multiplier,
-      &Options::qkv_bias,
-      &Options::attention_sinks,
-      &Options::full_attention_layers,
-      &Options::rotary_dim,
-      &Options::no_rope_layers,
-      &Options::layer_rope_theta,
-      &Options::layer_rotary_dim,
-      &Options::feed_forward_bias,
-      &Options::activation_limit,
-      &Options::activation_sigmoid_scale,
-      &Options::activation_offset,
-      &Options::router_score,
-      &Options::router_bias,
-      &Options::router_selection_bias,
-      &Options::router_groups,
-      &Options::router_groups_kept,
-      &Options::normalize_minimum);
-  if (options.qk_norm_kind == "full") {
-    packable.qk_norm_kind = options.qk_norm_kind;
+  auto packable = keep_options(options, [](const OptionRow<DecoderOptions>& row) {
+    return row.traits.support != OptionSupport::modules;
+  });
+  const DecoderOptions defaults;
+  if (options.attention.qk_norm_kind == QKNorm::unweighted) {
+    packable.attention.qk_norm_kind = defaults.attention.qk_norm_kind;
   }
-  // The others' frequencies change when a sequence grows.
-  if (options.rope_scaling == "linear" || options.rope_scaling == "llama3" ||
-      options.rope_scaling == "yarn") {
-    keep_fields(
-        options,
-        packable,
-        &Options::rope_scaling,
-        &Options::rope_unscaled_layers,
-        &Options::rope_factor,
-        &Options::rope_original_length,
-        &Options::rope_low_frequency_factor,
-        &Options::rope_high_frequency_factor,
-        &Options::rope_beta_fast,
-        &Options::rope_beta_slow,
-        &Options::rope_truncate,
-        &Options::rope_mscale,
-        &Options::rope_mscale_all_dim,
-        &Options::rope_attention_factor);
+  // Frequencies of these change when a sequence grows.
+  if (options.rotary.scaling == RotaryScaling::dynamic ||
+      options.rotary.scaling == RotaryScaling::longrope) {
+    packable.rotary.scaling = RotaryScaling::none;
   }
-  if (can_route_token(packed_router_options(options))) {
-    keep_fields(options, packable, &Options::router_selection, &Options::router_weighting);
+  if (!can_route_token(packed_router_options(options))) {
+    packable.router.selection = defaults.router.selection;
+    packable.router.weighting = defaults.router.weighting;
   }
   return packable;
 }
@@ -222,7 +172,7 @@ DecoderOptions packable_form(const DecoderOptions& options) {
 TopKRouterOptions packed_router_options(const DecoderOptions& options) {
   const auto layers = moe_layers(options);
   return layers.empty() ? TopKRouterOptions(options.model_dim, /*num_experts=*/1)
-                        : *moe_block_options(options, layers.front()).router();
+                        : moe_block_options(options, layers.front()).router();
 }
 
 int64_t PackedDecoder::bytes() const {

@@ -90,7 +90,7 @@ const float* Work::heads_of(int64_t t, size_t layer, Scratch& own) {
   const auto token = static_cast<int64_t>(layer) * max_tokens + t;
   if (own.heads_for != token) {
     own.heads_for = token;
-    const auto epsilon = static_cast<float>(sizes.options.norm_epsilon);
+    const auto epsilon = static_cast<float>(sizes.options.norm.epsilon);
     const float* const from = qkv.at(t);
     float* const to = own.normed_heads.data();
     const auto key_dim = static_cast<int64_t>(weights.k_norm.size());
@@ -116,7 +116,7 @@ void Work::attend_head(
     const NextToken& token, int64_t t, size_t layer, int64_t head, Scratch& own) {
   const auto& weights = model.layers[layer];
   const int64_t dim = sizes.head_dim;
-  const int64_t group = sizes.options.num_heads / sizes.kv_heads;
+  const int64_t group = sizes.options.attention.num_heads / sizes.kv_heads;
   const cpu::HeadShape shape{group, 1, dim};
   // The group's queries, its key and its value lie apart in the projection.
   const float* const projected = heads_of(t, layer, own);
@@ -142,7 +142,7 @@ void Work::attend_head(
       shape,
       {by_head ? weights.q_norm.data() : nullptr,
        by_head ? weights.k_norm.data() : nullptr,
-       static_cast<float>(sizes.options.norm_epsilon),
+       static_cast<float>(sizes.options.norm.epsilon),
        angles[layer]->dim,
        angles[layer]->cos.data(),
        angles[layer]->sin.data()},

@@ -111,7 +111,7 @@ void Work::normalize(int64_t norm, int64_t count, Scratch& own) {
   const auto& weight = layer == model.layers.size() ? model.final_norm
                        : norm % 2 == 0              ? model.layers[layer].attention_norm
                                                     : model.layers[layer].feed_forward_norm;
-  const auto epsilon = static_cast<float>(sizes.options.norm_epsilon);
+  const auto epsilon = static_cast<float>(sizes.options.norm.epsilon);
   float root = 0.0F;
   for (int64_t t = 0; t < count; ++t) {
     cpu::norm_rows(

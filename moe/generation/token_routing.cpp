@@ -13,8 +13,8 @@ namespace {
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
 bool chooses_groups(const TopKRouterOptions& options) {
-  return options.selection() == RouterSelection::groups_by_max ||
-         options.selection() == RouterSelection::groups_by_top2;
+  return options.form().selection == RouterSelection::groups_by_max ||
+         options.form().selection == RouterSelection::groups_by_top2;
 }
 
 float softplus(float x) {
@@ -80,16 +80,16 @@ float rank_of_group(RouterSelection selection, const float* first, const float* 
 
 void leave_best_groups(const TopKRouterOptions& options, TokenRouting& routing) {
   auto& preference = routing.preference;
-  const int64_t size = options.num_experts() / options.num_groups();
+  const int64_t size = options.num_experts() / options.form().groups;
   auto& ranks = routing.group_rank;
   ranks.clear();
-  for (int64_t group = 0; group < options.num_groups(); ++group) {
+  for (int64_t group = 0; group < options.form().groups; ++group) {
     const float* const first = preference.data() + group * size;
-    ranks.push_back(rank_of_group(options.selection(), first, first + size));
+    ranks.push_back(rank_of_group(options.form().selection, first, first + size));
   }
   auto& kept = routing.best;
-  find_best(ranks, options.groups_kept(), kept);
-  for (int64_t group = 0; group < options.num_groups(); ++group) {
+  find_best(ranks, options.form().groups_kept, kept);
+  for (int64_t group = 0; group < options.form().groups; ++group) {
     if (std::find(kept.begin(), kept.end(), group) == kept.end()) {
       std::fill_n(preference.begin() + group * size, size, kNever);
     }
@@ -100,7 +100,7 @@ void leave_best_groups(const TopKRouterOptions& options, TokenRouting& routing) 
 void weigh(const TopKRouterOptions& options, const float* logits, TokenRouting& routing) {
   auto& chosen = routing.chosen;
   float sum = 0.0F;
-  if (options.weighting() == RouterWeighting::softmax) {
+  if (options.form().weighting == RouterWeighting::softmax) {
     // In the order of the choice, which need not be that of the logits.
     float largest = kNever;
     for (const auto& [expert, weight] : chosen) {
@@ -115,12 +115,12 @@ void weigh(const TopKRouterOptions& options, const float* logits, TokenRouting& 
       weight = routing.scores[static_cast<size_t>(expert)];
       sum += weight;
     }
-    sum = options.normalize_weights()
-              ? std::max(sum, static_cast<float>(options.normalize_minimum()))
+    sum = options.form().normalize_weights
+              ? std::max(sum, static_cast<float>(options.form().normalize_minimum))
               : 1.0F;
   }
   for (auto& [expert, weight] : chosen) {
-    weight *= static_cast<float>(options.routed_scaling_factor()) / sum;
+    weight *= static_cast<float>(options.form().routed_scaling_factor) / sum;
   }
 }
 
@@ -132,7 +132,7 @@ void route_token(
     const float* selection_bias,
     TokenRouting& routing) {
   routing.scores.assign(logits, logits + options.num_experts());
-  make_scores(options.score(), routing.scores);
+  make_scores(options.form().score, routing.scores);
   make_preference(options, logits, selection_bias, routing);
   if (chooses_groups(options)) {
     leave_best_groups(options, routing);
@@ -146,11 +146,11 @@ void route_token(
 }
 
 bool can_route_token(const TopKRouterOptions& options) {
-  return options.gate() == RouterGate::linear && options.logit_cap() == 0.0 &&
-         options.noise() == RouterNoise::none && options.normalize_power() == 1.0 &&
-         (options.selection() == RouterSelection::top_k || chooses_groups(options)) &&
-         (options.weighting() == RouterWeighting::scores ||
-          options.weighting() == RouterWeighting::softmax);
+  return options.form().gate == RouterGate::linear && options.form().logit_cap == 0.0 &&
+         options.form().noise == RouterNoise::none && options.form().normalize_power == 1.0 &&
+         (options.form().selection == RouterSelection::top_k || chooses_groups(options)) &&
+         (options.form().weighting == RouterWeighting::scores ||
+          options.form().weighting == RouterWeighting::softmax);
 }
 
 } // namespace moe

@@ -105,11 +105,11 @@ struct Sizes {
         logits_multiplier(static_cast<float>(options.logits_multiplier)),
         head_dim(resolved_head_dim(options)),
         attention_multiplier(
-            options.attention_multiplier == 0.0
+            options.attention.multiplier == 0.0
                 ? 1.0F / std::sqrt(static_cast<float>(head_dim))
-                : static_cast<float>(options.attention_multiplier)),
+                : static_cast<float>(options.attention.multiplier)),
         kv_heads(resolved_num_kv_heads(options)),
-        query_dim(options.num_heads * head_dim),
+        query_dim(options.attention.num_heads * head_dim),
         qkv_dim(query_dim + 2 * kv_heads * head_dim) {
     for (const auto& layer : model.layers) {
       max_members = std::max(max_members, members_of(layer, options) * max_tokens);
@@ -138,7 +138,7 @@ struct Scratch {
         scores(static_cast<size_t>(capacity + 1)),
         normed_heads(static_cast<size_t>(sizes.qkv_dim)),
         gathered(static_cast<size_t>(2 * sizes.qkv_dim)),
-        roots(static_cast<size_t>(sizes.options.num_heads + 1)),
+        roots(static_cast<size_t>(sizes.options.attention.num_heads + 1)),
         gate(static_cast<size_t>(sizes.max_width)),
         up(static_cast<size_t>(sizes.max_width)),
         result(static_cast<size_t>(sizes.options.model_dim)) {}

@@ -24,7 +24,7 @@ cpu::AttentionShape attention_shape(
 }
 
 /// For each key one past the last query that sees it: [1 or B, S] int32.
-torch::Tensor visible_ends(int64_t length, const AttentionForm& form) {
+torch::Tensor visible_ends(int64_t length, const FusedAttentionForm& form) {
   const int64_t window = form.sliding_window > 0 ? form.sliding_window : length;
   const auto num_rows = std::max<int64_t>(1, std::ssize(form.document_starts));
   auto result = torch::empty({num_rows, length}, torch::kInt32);
@@ -92,7 +92,7 @@ void check_heads(
     const torch::Tensor& queries,
     const torch::Tensor& keys,
     const torch::Tensor& values,
-    const AttentionForm& form) {
+    const FusedAttentionForm& form) {
   TORCH_CHECK(
       queries.dim() == 4 && keys.dim() == 4 && keys.sizes() == values.sizes() &&
           keys.size(1) > 0 && queries.size(1) % keys.size(1) == 0 &&
@@ -124,7 +124,7 @@ bool can_fuse_attention(
     const torch::Tensor& queries,
     const torch::Tensor& keys,
     const torch::Tensor& values,
-    const AttentionForm& form) {
+    const FusedAttentionForm& form) {
   return cpu::is_float_or_autocast(queries) && cpu::is_float_or_autocast(keys) &&
          cpu::is_float_or_autocast(values) &&
          (!form.sinks.defined() || cpu::is_plain_float(form.sinks));
@@ -134,7 +134,7 @@ torch::Tensor fused_attention(
     const torch::Tensor& queries,
     const torch::Tensor& keys,
     const torch::Tensor& values,
-    const AttentionForm& form) {
+    const FusedAttentionForm& form) {
   TORCH_CHECK(
       can_fuse_attention(queries, keys, values, form),
       "fused_attention: only float32 on the CPU, or what autocast made of it");

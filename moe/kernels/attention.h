@@ -7,7 +7,7 @@
 namespace moe {
 
 /// Which keys a query sees, and how they are weighed.
-struct AttentionForm {
+struct FusedAttentionForm {
   /// Tokens that a token sees, itself included; 0 means all before it.
   int64_t sliding_window = 0;
   /// Factor of the products of queries and keys; 0 means 1 / sqrt(head_dim).
@@ -25,7 +25,7 @@ bool can_fuse_attention(
     const torch::Tensor& queries,
     const torch::Tensor& keys,
     const torch::Tensor& values,
-    const AttentionForm& form);
+    const FusedAttentionForm& form);
 
 /// Softmax attention of each token to the tokens before it and to itself. `queries` [B, H, S,
 /// head_dim], `keys` and `values` [B, Hkv, S, head_dim], where Hkv divides H and H / Hkv
@@ -38,6 +38,6 @@ torch::Tensor fused_attention(
     const torch::Tensor& queries,
     const torch::Tensor& keys,
     const torch::Tensor& values,
-    const AttentionForm& form);
+    const FusedAttentionForm& form);
 
 } // namespace moe

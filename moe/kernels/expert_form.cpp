@@ -1,39 +1,41 @@
 #include "moe/kernels/expert_form.h"
 
-#include <array>
-#include <utility>
-
-#include "moe/error.h"
-
 namespace moe {
-namespace {
 
-constexpr std::array<std::pair<Activation, std::string_view>, 5> kActivationNames{{
-    {Activation::silu, "silu"},
-    {Activation::gelu, "gelu"},
-    {Activation::gelu_tanh, "gelu_tanh"},
-    {Activation::relu, "relu"},
-    {Activation::relu_squared, "relu_squared"},
-}};
-
-} // namespace
-
-std::string_view activation_name(Activation activation) {
-  for (const auto& [value, name] : kActivationNames) {
-    if (value == activation) {
-      return name;
-    }
-  }
-  fail("activation: no name for value ", static_cast<int>(activation));
-}
-
-Activation activation_from_name(std::string_view name) {
-  for (const auto& [value, known] : kActivationNames) {
-    if (known == name) {
-      return value;
-    }
-  }
-  fail("activation: '", name, "' is not one of silu, gelu, gelu_tanh, relu, relu_squared");
+template <>
+const OptionTable<ExpertForm>& option_table<ExpertForm>() {
+  using Form = ExpertForm;
+  using enum OptionRange;
+  using enum OptionSupport;
+  static const OptionTable<Form> table = {
+      option(
+          "activation",
+          &Form::activation,
+          "silu, gelu, gelu_tanh, relu or relu_squared.",
+          {.support = plain}),
+      option(
+          "activation_limit",
+          &Form::limit,
+          "Limit the activation's input from above and its factor to plus or minus this; 0 for "
+          "no limit.",
+          {.range = at_least_0, .support = packed}),
+      option(
+          "activation_sigmoid_scale",
+          &Form::sigmoid_scale,
+          "silu becomes x * sigmoid(this * x).",
+          {.range = finite, .support = packed}),
+      option(
+          "activation_offset",
+          &Form::offset,
+          "Added to the factor of the activation in gated networks.",
+          {.range = finite, .support = packed}),
+      option(
+          "gated",
+          &Form::gated,
+          "Multiply the activation with a second projection (SwiGLU and its kin).",
+          {.support = plain}),
+  };
+  return table;
 }
 
 } // namespace moe

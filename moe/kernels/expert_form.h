@@ -1,7 +1,6 @@
 #pragma once
 
-#include <string>
-#include <string_view>
+#include "moe/option_table.h"
 
 namespace moe {
 
@@ -13,6 +12,9 @@ enum class Activation {
   relu,         ///< max(x, 0)
   relu_squared, ///< max(x, 0)²
 };
+template <>
+inline constexpr std::array<std::string_view, 5> enum_names<Activation>{
+    "silu", "gelu", "gelu_tanh", "relu", "relu_squared"};
 
 /// What an expert computes, apart from its weights:
 ///
@@ -32,10 +34,7 @@ struct ExpertForm {
   bool operator==(const ExpertForm&) const = default;
 };
 
-/// The name by which options, flags and configuration files call an activation ("gelu_tanh").
-std::string_view activation_name(Activation activation);
-
-/// The inverse of `activation_name`; throws `Error` naming the known ones.
-Activation activation_from_name(std::string_view name);
+template <>
+const OptionTable<ExpertForm>& option_table<ExpertForm>();
 
 } // namespace moe

@@ -165,7 +165,7 @@ std::optional<torch::Tensor> fused_pattern(
     const torch::Tensor& values,
     const AttentionPattern& pattern,
     const std::vector<std::vector<int64_t>>& document_starts) {
-  const AttentionForm form{
+  const FusedAttentionForm form{
       pattern.sliding_window, pattern.scale, pattern.sinks, document_starts};
   const bool whole = pattern.chunk == 0 && queries.size(2) == keys.size(2);
   if (!whole || !can_fuse_attention(queries, keys, values, form)) {

@@ -118,7 +118,7 @@ torch::Tensor causal_attention(
     const torch::Tensor& keys,
     const torch::Tensor& values,
     int64_t sliding_window) {
-  const AttentionForm form{sliding_window, /*scale=*/0.0, /*sinks=*/{}, {}};
+  const FusedAttentionForm form{sliding_window, /*scale=*/0.0, /*sinks=*/{}, {}};
   if (can_fuse_attention(queries, keys, values, form)) {
     return fused_attention(queries, keys, values, form);
   }
@@ -195,10 +195,11 @@ void KeyValueCache::advance(int64_t tokens) {
 }
 
 CausalSelfAttentionOptions::CausalSelfAttentionOptions(int64_t model_dim, int64_t num_heads)
-    : model_dim_(model_dim),
-      num_heads_(num_heads),
-      num_kv_heads_(num_heads),
-      head_dim_(num_heads > 0 ? model_dim / num_heads : 0) {}
+    : CausalSelfAttentionOptions(model_dim, AttentionForm{.num_heads = num_heads}) {}
+
+CausalSelfAttentionOptions::CausalSelfAttentionOptions(
+    int64_t model_dim, const AttentionForm& form)
+    : model_dim_(model_dim), form_(form) {}
 
 CausalSelfAttentionImpl::CausalSelfAttentionImpl(const CausalSelfAttentionOptions& options_)
     : options(options_) {
@@ -206,58 +207,45 @@ CausalSelfAttentionImpl::CausalSelfAttentionImpl(const CausalSelfAttentionOption
 }
 
 void CausalSelfAttentionImpl::reset() {
+  const auto problem = attention_problem(options.form(), options.model_dim());
+  TORCH_CHECK(problem.empty(), "CausalSelfAttention: ", problem);
   TORCH_CHECK(
-      options.num_heads() >= 1,
-      "CausalSelfAttention: num_heads (",
-      options.num_heads(),
-      ") must be at least 1");
-  TORCH_CHECK(
-      options.num_kv_heads() >= 1 && options.num_heads() % options.num_kv_heads() == 0,
-      "CausalSelfAttention: num_kv_heads (",
-      options.num_kv_heads(),
-      ") must divide num_heads (",
-      options.num_heads(),
-      ")");
-  TORCH_CHECK(
-      options.head_dim() >= 2 && options.head_dim() % 2 == 0,
-      "CausalSelfAttention: head_dim (",
-      options.head_dim(),
-      ") must be even and at least 2");
-  TORCH_CHECK(
-      options.sliding_window() >= 0,
-      "CausalSelfAttention: sliding_window (",
-      options.sliding_window(),
-      ") must be at least 0");
-  const int64_t head_dim = options.head_dim();
-  const int64_t query_dim = options.num_heads() * head_dim;
-  const int64_t qkv_dim = query_dim + 2 * options.num_kv_heads() * head_dim;
+      !has_latent_attention(options.form()),
+      "CausalSelfAttention: key_value_latent_dim (",
+      options.form().key_value_latent_dim,
+      ") must be 0; LatentAttention has it");
+  options.form(resolved(options.form(), options.model_dim()));
+  const int64_t head_dim = options.form().head_dim;
+  const int64_t query_dim = options.form().num_heads * head_dim;
+  const int64_t qkv_dim = query_dim + 2 * options.form().num_kv_heads * head_dim;
   qkv_proj = register_module(
       "qkv_proj",
       torch::nn::Linear(torch::nn::LinearOptions(options.model_dim(), qkv_dim)
-                            .bias(options.bias() || options.qkv_bias())));
+                            .bias(options.form().bias || options.form().qkv_bias)));
   o_proj = register_module(
       "o_proj",
       torch::nn::Linear(
-          torch::nn::LinearOptions(query_dim, options.model_dim()).bias(options.bias())));
-  if (options.qk_norm() && options.qk_norm_kind() != QKNorm::unweighted) {
-    const bool full = options.qk_norm_kind() == QKNorm::full;
-    const int64_t key_dim = options.num_kv_heads() * head_dim;
+          torch::nn::LinearOptions(query_dim, options.model_dim()).bias(options.form().bias)));
+  if (options.form().qk_norm && options.form().qk_norm_kind != QKNorm::unweighted) {
+    const bool full = options.form().qk_norm_kind == QKNorm::full;
+    const int64_t key_dim = options.form().num_kv_heads * head_dim;
     const auto norm = [&](int64_t dim) {
-      return RMSNorm(RMSNormOptions(dim).epsilon(options.norm_epsilon()));
+      return RMSNorm(RMSNormOptions(dim).form({.epsilon = options.norm_epsilon()}));
     };
     q_norm = register_module("q_norm", norm(full ? query_dim : head_dim));
     k_norm = register_module("k_norm", norm(full ? key_dim : head_dim));
   }
-  if (options.has_sinks()) {
-    sinks = register_parameter("sinks", torch::empty({options.num_heads()}));
+  if (options.form().sinks) {
+    sinks = register_parameter("sinks", torch::empty({options.form().num_heads}));
   }
-  if (options.gate() != AttentionGate::none) {
-    const bool per_head = options.gate() == AttentionGate::softplus_per_head;
+  if (options.form().gate != AttentionGate::none) {
+    const bool per_head = options.form().gate == AttentionGate::softplus_per_head;
     gate_proj = register_module(
         "gate_proj",
-        torch::nn::Linear(torch::nn::LinearOptions(
-                              options.model_dim(), per_head ? options.num_heads() : query_dim)
-                              .bias(false)));
+        torch::nn::Linear(
+            torch::nn::LinearOptions(
+                options.model_dim(), per_head ? options.form().num_heads : query_dim)
+                .bias(false)));
   }
   reset_parameters();
 }
@@ -281,9 +269,11 @@ void CausalSelfAttentionImpl::reset_parameters() {
 
 void CausalSelfAttentionImpl::pretty_print(std::ostream& stream) const {
   stream << "moe::CausalSelfAttention(model_dim=" << options.model_dim()
-         << ", num_heads=" << options.num_heads() << ", num_kv_heads=" << options.num_kv_heads()
-         << ", head_dim=" << options.head_dim() << ", qk_norm=" << std::boolalpha
-         << options.qk_norm() << ", sliding_window=" << options.sliding_window() << ")";
+         << ", num_heads=" << options.form().num_heads
+         << ", num_kv_heads=" << options.form().num_kv_heads
+         << ", head_dim=" << options.form().head_dim << ", qk_norm=" << std::boolalpha
+         << options.form().qk_norm << ", sliding_window=" << options.form().sliding_window
+         << ")";
 }
 
 torch::Tensor CausalSelfAttentionImpl::forward(
@@ -302,11 +292,11 @@ torch::Tensor CausalSelfAttentionImpl::mix(
   auto heads = make_heads(qkv_proj(input), context.rotary);
   auto* cache =
       context.state == nullptr ? nullptr : &dynamic_cast<KeyValueCache&>(*context.state);
-  if (options.query_growth() != 0.0) {
+  if (options.form().query_growth != 0.0) {
     heads.queries = grown_queries(
         heads.queries,
-        options.query_growth(),
-        options.query_growth_length(),
+        options.form().query_growth,
+        options.form().query_growth_length,
         /*first=*/1 + (cache == nullptr ? 0 : cache->length()),
         context.documents);
   }
@@ -314,7 +304,7 @@ torch::Tensor CausalSelfAttentionImpl::mix(
   const auto keys = heads.keys.transpose(1, 2);       // [B, Hkv, S, head_dim]
   const auto values = heads.values.transpose(1, 2);   // [B, Hkv, S, head_dim]
   const AttentionPattern pattern{
-      options.scale(), options.sliding_window(), options.chunk(), sinks};
+      options.form().multiplier, options.form().sliding_window, options.form().chunk, sinks};
   torch::Tensor attended; // [B, H, S, head_dim]
   if (cache != nullptr) {
     cache->append(keys, values);
@@ -332,24 +322,25 @@ torch::Tensor CausalSelfAttentionImpl::mix(
 torch::Tensor CausalSelfAttentionImpl::gated(
     const torch::Tensor& attended, const torch::Tensor& input) {
   const auto projected = gate_proj(input);
-  if (options.gate() == AttentionGate::sigmoid) {
+  if (options.form().gate == AttentionGate::sigmoid) {
     return attended * torch::sigmoid(projected);
   }
   const auto type = c10::promoteTypes(projected.scalar_type(), torch::kFloat32);
   const auto factor = torch::softplus(projected.to(type)).to(attended.scalar_type());
-  if (options.gate() == AttentionGate::softplus) {
+  if (options.form().gate == AttentionGate::softplus) {
     return attended * factor;
   }
-  return (attended.unflatten(/*dim=*/2, {options.num_heads(), options.head_dim()}) *
+  return (attended.unflatten(/*dim=*/2, {options.form().num_heads, options.form().head_dim}) *
           factor.unsqueeze(-1))
       .view_as(attended);
 }
 
 AttentionHeads CausalSelfAttentionImpl::make_heads(
     const torch::Tensor& projected, const RotaryTable& rotary) {
-  const bool plain_norm = !options.qk_norm() || (options.qk_norm_kind() == QKNorm::head &&
-                                                 !options.qk_norm_after_rotary());
-  if (!plain_norm || options.clip_qkv() > 0.0) {
+  const bool plain_norm =
+      !options.form().qk_norm ||
+      (options.form().qk_norm_kind == QKNorm::head && !options.form().qk_norm_after_rope);
+  if (!plain_norm || options.form().clip_qkv > 0.0) {
     return make_heads_by_operations(projected, rotary);
   }
   // A table without columns turns nothing.
@@ -361,9 +352,9 @@ AttentionHeads CausalSelfAttentionImpl::make_heads(
                      projected.options().dtype(torch::kFloat32).requires_grad(false));
   };
   const AttentionHeadsForm form{
-      options.num_heads(),
-      options.num_kv_heads(),
-      options.head_dim(),
+      options.form().num_heads,
+      options.form().num_kv_heads,
+      options.form().head_dim,
       q_norm.is_empty() ? torch::Tensor() : q_norm->weight,
       k_norm.is_empty() ? torch::Tensor() : k_norm->weight,
       options.norm_epsilon(),
@@ -376,8 +367,8 @@ AttentionHeads CausalSelfAttentionImpl::make_heads(
 
 torch::Tensor CausalSelfAttentionImpl::normed(const torch::Tensor& heads, RMSNorm& norm) {
   if (!norm.is_empty()) {
-    return options.qk_norm_kind() == QKNorm::full ? norm(heads.flatten(2)).view_as(heads)
-                                                  : norm(heads);
+    return options.form().qk_norm_kind == QKNorm::full ? norm(heads.flatten(2)).view_as(heads)
+                                                       : norm(heads);
   }
   const auto wide = heads.to(c10::promoteTypes(heads.scalar_type(), torch::kFloat32));
   const auto square = wide.square().mean(/*dim=*/-1, /*keepdim=*/true);
@@ -386,26 +377,29 @@ torch::Tensor CausalSelfAttentionImpl::normed(const torch::Tensor& heads, RMSNor
 
 AttentionHeads CausalSelfAttentionImpl::make_heads_by_operations(
     const torch::Tensor& projected, const RotaryTable& rotary) {
-  const int64_t num_heads = options.num_heads() + 2 * options.num_kv_heads();
-  const auto heads =
-      projected.unflatten(/*dim=*/2, {num_heads, options.head_dim()})
-          .split_with_sizes(
-              {options.num_heads(), options.num_kv_heads(), options.num_kv_heads()}, /*dim=*/2);
+  const int64_t num_heads = options.form().num_heads + 2 * options.form().num_kv_heads;
+  const auto heads = projected.unflatten(/*dim=*/2, {num_heads, options.form().head_dim})
+                         .split_with_sizes(
+                             {options.form().num_heads,
+                              options.form().num_kv_heads,
+                              options.form().num_kv_heads},
+                             /*dim=*/2);
   const bool norm_after =
-      options.qk_norm_kind() == QKNorm::unweighted || options.qk_norm_after_rotary();
+      options.form().qk_norm_kind == QKNorm::unweighted || options.form().qk_norm_after_rope;
   const auto clipped = [&](const torch::Tensor& head) {
-    return options.clip_qkv() > 0.0 ? head.clamp(-options.clip_qkv(), options.clip_qkv())
-                                    : head;
+    return options.form().clip_qkv > 0.0
+               ? head.clamp(-options.form().clip_qkv, options.form().clip_qkv)
+               : head;
   };
   const auto turned = [&](torch::Tensor head, RMSNorm& norm) {
-    if (options.qk_norm() && !norm_after) {
+    if (options.form().qk_norm && !norm_after) {
       head = normed(head, norm);
     }
     head = clipped(head);
     if (rotary.cos.defined()) {
       head = apply_rotary(head, rotary);
     }
-    return options.qk_norm() && norm_after ? normed(head, norm) : head;
+    return options.form().qk_norm && norm_after ? normed(head, norm) : head;
   };
   return {turned(heads[0], q_norm), turned(heads[1], k_norm), clipped(heads[2])};
 }
@@ -414,9 +408,9 @@ std::unique_ptr<MixerState> CausalSelfAttentionImpl::make_state(
     int64_t batch_size, int64_t capacity) const {
   return std::make_unique<KeyValueCache>(
       batch_size,
-      options.num_kv_heads(),
+      options.form().num_kv_heads,
       capacity,
-      options.head_dim(),
+      options.form().head_dim,
       qkv_proj->weight.options().requires_grad(false));
 }
 

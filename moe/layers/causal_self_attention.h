@@ -1,6 +1,7 @@
 #pragma once
 
 #include "moe/kernels/attention_heads.h"
+#include "moe/layers/attention_form.h"
 #include "moe/layers/attention_pattern.h"
 #include "moe/layers/rms_norm.h"
 #include "moe/layers/sequence_mixer.h"
@@ -8,65 +9,22 @@
 
 namespace moe {
 
-/// How queries and keys are normalised.
-enum class QKNorm {
-  head,       ///< each head by itself, with weights [head_dim]
-  full,       ///< all heads together, with weights as wide as the projection
-  unweighted, ///< each head by itself, without weights, after the rotary positions
-};
-
-/// What attention's output is multiplied with: a function of a projection of the input.
-enum class AttentionGate {
-  none,
-  sigmoid,           ///< one factor for each element of each head
-  softplus,          ///< the same, ln(1 + exp(x))
-  softplus_per_head, ///< one factor for each head
-};
-
 /// Options for the `CausalSelfAttention` module.
 ///
 /// Example:
 /// ```
-/// CausalSelfAttention attention(
-///     CausalSelfAttentionOptions(/*model_dim=*/512, /*num_heads=*/8).num_kv_heads(2));
+/// CausalSelfAttention attention(CausalSelfAttentionOptions(/*model_dim=*/512, /*num_heads=*/8)
+///                                   .norm_epsilon(1e-5));
+/// CausalSelfAttention windowed(CausalSelfAttentionOptions(
+///     /*model_dim=*/512, AttentionForm{.num_heads = 8, .sliding_window = 128}));
 /// ```
 struct CausalSelfAttentionOptions {
   CausalSelfAttentionOptions(int64_t model_dim, int64_t num_heads);
+  CausalSelfAttentionOptions(int64_t model_dim, const AttentionForm& form);
   /// Width D of a token's representation.
   TORCH_ARG(int64_t, model_dim);
-  /// Number of query heads H.
-  TORCH_ARG(int64_t, num_heads);
-  /// Number of key and value heads, a divisor of num_heads. Default: num_heads
-  TORCH_ARG(int64_t, num_kv_heads);
-  /// Width of a head, even. Default: model_dim / num_heads
-  TORCH_ARG(int64_t, head_dim);
-  /// Normalises queries and keys. Default: true
-  TORCH_ARG(bool, qk_norm) = true;
-  /// How they are normalised. Default: head
-  TORCH_ARG(QKNorm, qk_norm_kind) = QKNorm::head;
-  /// Normalises after the rotary positions instead of before. Default: false
-  TORCH_ARG(bool, qk_norm_after_rotary) = false;
-  /// Adds learned biases to both projections. Default: false
-  TORCH_ARG(bool, bias) = false;
-  /// Adds a learned bias to `qkv_proj` even without `bias`. Default: false
-  TORCH_ARG(bool, qkv_bias) = false;
-  /// Limits queries, keys and values to plus or minus this; 0 for no limit. Default: 0
-  TORCH_ARG(double, clip_qkv) = 0.0;
-  /// Multiplies the scores; 0 means 1 / sqrt(head_dim). Default: 0
-  TORCH_ARG(double, scale) = 0.0;
-  /// Adds a learned score per head that has no token. Default: false
-  TORCH_ARG(bool, has_sinks) = false;
-  /// What the output is multiplied with before `o_proj`. Default: none
-  TORCH_ARG(AttentionGate, gate) = AttentionGate::none;
-  /// Tokens see only their own chunk of this many positions; 0 for no chunks. Default: 0
-  TORCH_ARG(int64_t, chunk) = 0;
-  /// Multiplies queries by 1 + this · ln(1 + floor((position + 1) / query_growth_length)).
-  /// Default: 0
-  TORCH_ARG(double, query_growth) = 0.0;
-  /// Tokens after which queries grow. Default: 8192
-  TORCH_ARG(int64_t, query_growth_length) = 8192;
-  /// Tokens that a token sees, itself included; 0 means all before it. Default: 0
-  TORCH_ARG(int64_t, sliding_window) = 0;
+  /// Heads, norms, biases, window and what else decides how tokens attend.
+  TORCH_ARG(AttentionForm, form);
   /// Added to the mean square when queries and keys are normalised. Default: 1e-6
   TORCH_ARG(double, norm_epsilon) = 1e-6;
   /// Standard deviation of the initial weights. Default: 0.02

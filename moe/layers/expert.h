@@ -10,8 +10,8 @@ namespace moe {
 ///
 /// Example:
 /// ```
-/// Expert expert(ExpertOptions(/*model_dim=*/64,
-/// /*expert_dim=*/256).activation(Activation::gelu));
+/// Expert expert(ExpertOptions(/*model_dim=*/64, /*expert_dim=*/256)
+///                   .form({.activation = Activation::gelu, .gated = false}));
 /// ```
 struct ExpertOptions {
   ExpertOptions(int64_t model_dim, int64_t expert_dim);
@@ -19,27 +19,15 @@ struct ExpertOptions {
   TORCH_ARG(int64_t, model_dim);
   /// Hidden width F.
   TORCH_ARG(int64_t, expert_dim);
-  /// The non-linearity. Default: silu
-  TORCH_ARG(Activation, activation) = Activation::silu;
-  /// Multiplies the activation with a second projection. Default: true
-  TORCH_ARG(bool, gated) = true;
+  /// What it computes. Default: SwiGLU
+  TORCH_ARG(ExpertForm, form) = {};
   /// Adds a learned bias to each projection. Default: false
   TORCH_ARG(bool, bias) = false;
-  /// Limits the activation's input from above and its factor on both sides; 0 for no limit.
-  /// Default: 0
-  TORCH_ARG(double, limit) = 0.0;
-  /// silu becomes x · sigmoid(this · x). Default: 1
-  TORCH_ARG(double, sigmoid_scale) = 1.0;
-  /// Added to the factor of the activation. Default: 0
-  TORCH_ARG(double, offset) = 0.0;
   /// Standard deviation of the initial weights. Default: 0.02
   TORCH_ARG(double, initializer_range) = 0.02;
   /// Standard deviation of the initial weights of `down_proj`. Default: 0.02
   TORCH_ARG(double, output_initializer_range) = 0.02;
 };
-
-/// What experts with these options compute.
-ExpertForm expert_form(const ExpertOptions& options);
 
 /// One feed-forward network, by default SwiGLU: `down(silu(gate(x)) · up(x))`. It is also the
 /// dense feed-forward layer of a decoder block and the shared expert of a `SparseMoEBlock`.

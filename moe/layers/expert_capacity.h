@@ -2,7 +2,7 @@
 
 #include <torch/types.h>
 
-#include "moe/layers/router_methods.h"
+#include "moe/layers/router_form.h"
 
 namespace moe {
 

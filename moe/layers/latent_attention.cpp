@@ -15,12 +15,17 @@ torch::nn::Linear linear(int64_t from, int64_t to, bool bias) {
 } // namespace
 
 LatentAttentionOptions::LatentAttentionOptions(int64_t model_dim, int64_t num_heads)
+    : LatentAttentionOptions(
+          model_dim,
+          AttentionForm{
+              .num_heads = num_heads,
+              .qk_norm = false,
+              .key_value_latent_dim = model_dim / 4}) {}
+
+LatentAttentionOptions::LatentAttentionOptions(int64_t model_dim, const AttentionForm& form)
     : model_dim_(model_dim),
-      num_heads_(num_heads),
-      head_dim_(num_heads > 0 ? model_dim / num_heads : 0),
-      rotary_dim_(head_dim_ / 2),
-      value_head_dim_(head_dim_),
-      key_value_latent_dim_(model_dim / 4) {}
+      form_(form),
+      rotary_dim_(form.num_heads > 0 ? resolved(form, model_dim).head_dim / 2 : 0) {}
 
 LatentCache::LatentCache(
     int64_t batch_size,
@@ -63,13 +68,16 @@ LatentAttentionImpl::LatentAttentionImpl(const LatentAttentionOptions& options_)
 }
 
 void LatentAttentionImpl::reset() {
-  const int64_t head = options.head_dim();
-  const int64_t rotary = options.rotary_dim();
+  const auto problem = attention_problem(options.form(), options.model_dim());
+  TORCH_CHECK(problem.empty(), "LatentAttention: ", problem);
   TORCH_CHECK(
-      options.num_heads() >= 1,
-      "LatentAttention: num_heads (",
-      options.num_heads(),
+      has_latent_attention(options.form()),
+      "LatentAttention: key_value_latent_dim (",
+      options.form().key_value_latent_dim,
       ") must be at least 1");
+  options.form(resolved(options.form(), options.model_dim()));
+  const int64_t head = options.form().head_dim;
+  const int64_t rotary = options.rotary_dim();
   TORCH_CHECK(
       rotary >= 2 && rotary % 2 == 0 && rotary < head,
       "LatentAttention: rotary_dim (",
@@ -77,41 +85,27 @@ void LatentAttentionImpl::reset() {
       ") must be even and less than head_dim (",
       head,
       ")");
-  TORCH_CHECK(
-      options.value_head_dim() >= 1 && options.value_head_dim() <= head,
-      "LatentAttention: value_head_dim (",
-      options.value_head_dim(),
-      ") must be in [1, head_dim = ",
-      head,
-      "]");
-  TORCH_CHECK(
-      options.key_value_latent_dim() >= 1 && options.query_latent_dim() >= 0,
-      "LatentAttention: key_value_latent_dim (",
-      options.key_value_latent_dim(),
-      ") must be at least 1 and query_latent_dim (",
-      options.query_latent_dim(),
-      ") at least 0");
   const int64_t width = options.model_dim();
-  const int64_t heads = options.num_heads();
-  const int64_t latent = options.key_value_latent_dim();
+  const int64_t heads = options.form().num_heads;
+  const int64_t latent = options.form().key_value_latent_dim;
   const auto norm = [&](int64_t dim) {
-    return RMSNorm(RMSNormOptions(dim).epsilon(options.norm_epsilon()));
+    return RMSNorm(RMSNormOptions(dim).form({.epsilon = options.norm_epsilon()}));
   };
-  if (const int64_t query = options.query_latent_dim(); query > 0) {
-    q_down_proj = register_module("q_down_proj", linear(width, query, options.bias()));
+  if (const int64_t query = options.form().query_latent_dim; query > 0) {
+    q_down_proj = register_module("q_down_proj", linear(width, query, options.form().bias));
     q_norm = register_module("q_norm", norm(query));
     q_up_proj = register_module("q_up_proj", linear(query, heads * head, /*bias=*/false));
   } else {
     q_proj = register_module("q_proj", linear(width, heads * head, /*bias=*/false));
   }
   kv_down_proj =
-      register_module("kv_down_proj", linear(width, latent + rotary, options.bias()));
+      register_module("kv_down_proj", linear(width, latent + rotary, options.form().bias));
   kv_norm = register_module("kv_norm", norm(latent));
   kv_up_proj = register_module(
       "kv_up_proj",
-      linear(latent, heads * (head - rotary + options.value_head_dim()), /*bias=*/false));
+      linear(latent, heads * (head - rotary + options.form().value_head_dim), /*bias=*/false));
   o_proj = register_module(
-      "o_proj", linear(heads * options.value_head_dim(), width, options.bias()));
+      "o_proj", linear(heads * options.form().value_head_dim, width, options.form().bias));
   reset_parameters();
 }
 
@@ -134,11 +128,11 @@ void LatentAttentionImpl::reset_parameters() {
 
 void LatentAttentionImpl::pretty_print(std::ostream& stream) const {
   stream << "moe::LatentAttention(model_dim=" << options.model_dim()
-         << ", num_heads=" << options.num_heads() << ", head_dim=" << options.head_dim()
-         << ", rotary_dim=" << options.rotary_dim()
-         << ", value_head_dim=" << options.value_head_dim()
-         << ", query_latent_dim=" << options.query_latent_dim()
-         << ", key_value_latent_dim=" << options.key_value_latent_dim() << ")";
+         << ", num_heads=" << options.form().num_heads
+         << ", head_dim=" << options.form().head_dim << ", rotary_dim=" << options.rotary_dim()
+         << ", value_head_dim=" << options.form().value_head_dim
+         << ", query_latent_dim=" << options.form().query_latent_dim
+         << ", key_value_latent_dim=" << options.form().key_value_latent_dim << ")";
 }
 
 torch::Tensor LatentAttentionImpl::forward(
@@ -156,7 +150,7 @@ torch::Tensor LatentAttentionImpl::mix(
       input.sizes());
   const auto queries = make_queries(input, context); // [B, S, H, head_dim]
   const auto parts = kv_down_proj(input).split_with_sizes(
-      {options.key_value_latent_dim(), options.rotary_dim()}, /*dim=*/-1);
+      {options.form().key_value_latent_dim, options.rotary_dim()}, /*dim=*/-1);
   auto latents = kv_norm(parts[0]); // [B, S, latent]
   auto turned_keys = parts[1];      // [B, S, rotary]
   if (context.rotary.cos.defined()) {
@@ -180,19 +174,20 @@ torch::Tensor LatentAttentionImpl::make_queries(
     const torch::Tensor& input, const SequenceContext& context) {
   const auto projected =
       q_proj.is_empty() ? q_up_proj(q_norm(q_down_proj(input))) : q_proj(input);
-  const int64_t still = options.head_dim() - options.rotary_dim();
-  auto queries = projected.unflatten(/*dim=*/2, {options.num_heads(), options.head_dim()});
+  const int64_t still = options.form().head_dim - options.rotary_dim();
+  auto queries =
+      projected.unflatten(/*dim=*/2, {options.form().num_heads, options.form().head_dim});
   if (context.rotary.cos.defined()) {
     const auto parts = queries.split_with_sizes({still, options.rotary_dim()}, /*dim=*/-1);
     queries = torch::cat({parts[0], apply_rotary(parts[1], context.rotary)}, /*dim=*/-1);
   }
-  if (options.query_growth() != 0.0) {
+  if (options.form().query_growth != 0.0) {
     const int64_t first =
         context.state == nullptr ? 0 : dynamic_cast<LatentCache&>(*context.state).length();
     queries = grown_queries(
         queries,
-        options.query_growth(),
-        options.query_growth_length(),
+        options.form().query_growth,
+        options.form().query_growth_length,
         first,
         context.documents);
   }
@@ -205,16 +200,16 @@ torch::Tensor LatentAttentionImpl::attend_to_all(
     const torch::Tensor& latents,
     const torch::Tensor& turned_keys,
     const DocumentStarts* documents) {
-  const int64_t heads = options.num_heads();
-  const int64_t still = options.head_dim() - options.rotary_dim();
+  const int64_t heads = options.form().num_heads;
+  const int64_t still = options.form().head_dim - options.rotary_dim();
   const auto parts = kv_up_proj(latents)
-                         .unflatten(/*dim=*/2, {heads, still + options.value_head_dim()})
-                         .split_with_sizes({still, options.value_head_dim()}, /*dim=*/-1);
+                         .unflatten(/*dim=*/2, {heads, still + options.form().value_head_dim})
+                         .split_with_sizes({still, options.form().value_head_dim}, /*dim=*/-1);
   const auto keys =
       torch::cat({parts[0], turned_keys.unsqueeze(2).expand({-1, -1, heads, -1})}, /*dim=*/-1)
           .transpose(1, 2); // [B, H, N, head_dim]
   AttentionPattern pattern;
-  pattern.scale = options.scale();
+  pattern.scale = options.form().multiplier;
   const auto turned_queries = queries.transpose(1, 2);
   const auto values = parts[1].transpose(1, 2);
   const auto attended =
@@ -230,17 +225,18 @@ torch::Tensor LatentAttentionImpl::attend_in_latent_space(
     const torch::Tensor& queries,
     const torch::Tensor& latents,
     const torch::Tensor& turned_keys) {
-  const int64_t heads = options.num_heads();
-  const int64_t still = options.head_dim() - options.rotary_dim();
-  const auto from_latent = kv_up_proj->weight.view({heads, -1, options.key_value_latent_dim()})
-                               .split_with_sizes({still, options.value_head_dim()}, /*dim=*/1);
+  const int64_t heads = options.form().num_heads;
+  const int64_t still = options.form().head_dim - options.rotary_dim();
+  const auto from_latent =
+      kv_up_proj->weight.view({heads, -1, options.form().key_value_latent_dim})
+          .split_with_sizes({still, options.form().value_head_dim}, /*dim=*/1);
   const auto parts =
       queries.squeeze(1).split_with_sizes({still, options.rotary_dim()}, /*dim=*/-1);
   const auto latent_queries =
       torch::einsum("bhd,hdl->bhl", {parts[0], from_latent[0]}); // [B, H, latent]
-  const double scale = options.scale() == 0.0
-                           ? 1.0 / std::sqrt(static_cast<double>(options.head_dim()))
-                           : options.scale();
+  const double scale = options.form().multiplier == 0.0
+                           ? 1.0 / std::sqrt(static_cast<double>(options.form().head_dim))
+                           : options.form().multiplier;
   const auto scores = (torch::matmul(latent_queries, latents.transpose(1, 2)) +
                        torch::matmul(parts[1], turned_keys.transpose(1, 2))) *
                       scale; // [B, H, N]
@@ -256,7 +252,7 @@ std::unique_ptr<MixerState> LatentAttentionImpl::make_state(
   return std::make_unique<LatentCache>(
       batch_size,
       capacity,
-      options.key_value_latent_dim(),
+      options.form().key_value_latent_dim,
       options.rotary_dim(),
       kv_down_proj->weight.options().requires_grad(false));
 }

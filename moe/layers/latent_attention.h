@@ -1,5 +1,6 @@
 #pragma once
 
+#include "moe/layers/attention_form.h"
 #include "moe/layers/rms_norm.h"
 #include "moe/layers/sequence_mixer.h"
 #include "moe/libtorch.h"
@@ -10,35 +11,21 @@ namespace moe {
 ///
 /// Example:
 /// ```
-/// LatentAttention attention(LatentAttentionOptions(/*model_dim=*/512, /*num_heads=*/8)
-///                               .key_value_latent_dim(64)
-///                               .rotary_dim(16));
+/// LatentAttention attention(LatentAttentionOptions(
+///     /*model_dim=*/512,
+///     AttentionForm{.num_heads = 8, .qk_norm = false, .key_value_latent_dim = 64}));
 /// ```
 struct LatentAttentionOptions {
+  /// With a latent vector of model_dim / 4 elements.
   LatentAttentionOptions(int64_t model_dim, int64_t num_heads);
+  LatentAttentionOptions(int64_t model_dim, const AttentionForm& form);
   /// Width D of a token's representation.
   TORCH_ARG(int64_t, model_dim);
-  /// Number of heads H.
-  TORCH_ARG(int64_t, num_heads);
-  /// Width of a query or key head. Default: model_dim / num_heads
-  TORCH_ARG(int64_t, head_dim);
+  /// Heads, widths, biases and what else decides how tokens attend.
+  TORCH_ARG(AttentionForm, form);
   /// Last elements of a head that turn with the position: even, and the same for the keys of
-  /// all heads. Default: head_dim / 2
+  /// all heads. Default: half of a head
   TORCH_ARG(int64_t, rotary_dim);
-  /// Width of a value head, at most head_dim. Default: head_dim
-  TORCH_ARG(int64_t, value_head_dim);
-  /// Width of the latent vector that queries come from; 0 makes them from the input. Default: 0
-  TORCH_ARG(int64_t, query_latent_dim) = 0;
-  /// Width of the latent vector that keys and values come from. Default: model_dim / 4
-  TORCH_ARG(int64_t, key_value_latent_dim);
-  /// Adds learned biases to the projections from and to D. Default: false
-  TORCH_ARG(bool, bias) = false;
-  /// Multiplies the scores; 0 means 1 / sqrt(head_dim). Default: 0
-  TORCH_ARG(double, scale) = 0.0;
-  /// Multiplies queries by 1 + this · ln(1 + floor(position / query_growth_length)). Default: 0
-  TORCH_ARG(double, query_growth) = 0.0;
-  /// Tokens after which queries grow. Default: 8192
-  TORCH_ARG(int64_t, query_growth_length) = 8192;
   /// Added to the mean square when the latent vectors are normalised. Default: 1e-6
   TORCH_ARG(double, norm_epsilon) = 1e-6;
   /// Standard deviation of the initial weights. Default: 0.02

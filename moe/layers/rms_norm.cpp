@@ -14,10 +14,10 @@ RMSNormImpl::RMSNormImpl(const RMSNormOptions& options_) : options(options_) {
 
 void RMSNormImpl::reset() {
   TORCH_CHECK(options.dim() >= 1, "RMSNorm: dim (", options.dim(), ") must be at least 1");
-  TORCH_CHECK(
-      options.epsilon() > 0.0, "RMSNorm: epsilon (", options.epsilon(), ") must be above 0");
+  const auto problem = range_problem(options.form());
+  TORCH_CHECK(problem.empty(), "RMSNorm: ", problem);
   weight = register_parameter("weight", torch::empty({options.dim()}));
-  if (options.bias()) {
+  if (options.form().kind == NormKind::layer_bias) {
     bias = register_parameter("bias", torch::empty({options.dim()}));
   }
   reset_parameters();
@@ -25,13 +25,14 @@ void RMSNormImpl::reset() {
 
 void RMSNormImpl::reset_parameters() {
   torch::nn::init::ones_(weight);
-  if (options.bias()) {
+  if (bias.defined()) {
     torch::nn::init::zeros_(bias);
   }
 }
 
 void RMSNormImpl::pretty_print(std::ostream& stream) const {
-  stream << "moe::RMSNorm(dim=" << options.dim() << ", epsilon=" << options.epsilon() << ")";
+  stream << "moe::RMSNorm(dim=" << options.dim() << ", epsilon=" << options.form().epsilon
+         << ")";
 }
 
 torch::Tensor RMSNormImpl::forward(const torch::Tensor& input) {
@@ -42,16 +43,14 @@ torch::Tensor RMSNormImpl::forward(const torch::Tensor& input) {
       ", got ",
       input.sizes());
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  if (!options.center() && !options.bias()) {
-    return rms_norm(input, weight.to(input.scalar_type()), options.epsilon());
+  if (options.form().kind == NormKind::rms) {
+    return rms_norm(input, weight.to(input.scalar_type()), options.form().epsilon);
   }
   auto wide = input.to(c10::promoteTypes(input.scalar_type(), torch::kFloat32));
-  if (options.center()) {
-    wide = wide - wide.mean(/*dim=*/-1, /*keepdim=*/true);
-  }
+  wide = wide - wide.mean(/*dim=*/-1, /*keepdim=*/true);
   const auto square = wide.square().mean(/*dim=*/-1, /*keepdim=*/true);
-  auto normed = wide * torch::rsqrt(square + options.epsilon()) * weight;
-  if (options.bias()) {
+  auto normed = wide * torch::rsqrt(square + options.form().epsilon) * weight;
+  if (bias.defined()) {
     normed = normed + bias;
   }
   return normed.to(input.scalar_type());

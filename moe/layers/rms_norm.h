@@ -1,5 +1,6 @@
 #pragma once
 
+#include "moe/layers/norm_form.h"
 #include "moe/libtorch.h"
 
 namespace moe {
@@ -8,18 +9,14 @@ namespace moe {
 ///
 /// Example:
 /// ```
-/// RMSNorm norm(RMSNormOptions(/*dim=*/512).epsilon(1e-5));
+/// RMSNorm norm(RMSNormOptions(/*dim=*/512).form({.epsilon = 1e-5}));
 /// ```
 struct RMSNormOptions {
   /* implicit */ RMSNormOptions(int64_t dim);
   /// Width of the last dimension.
   TORCH_ARG(int64_t, dim);
-  /// Added to the mean square. Default: 1e-6
-  TORCH_ARG(double, epsilon) = 1e-6;
-  /// Subtracts the mean first, which makes it layer normalisation. Default: false
-  TORCH_ARG(bool, center) = false;
-  /// Adds a learned bias. Default: false
-  TORCH_ARG(bool, bias) = false;
+  /// What is added to the mean square, and whether the mean is subtracted and a bias added.
+  TORCH_ARG(NormForm, form) = {};
 };
 
 /// Root mean square normalisation: `weight · x / sqrt(mean(x²) + epsilon)` over the last

@@ -20,7 +20,7 @@ torch::Tensor frequencies(int64_t dim, double theta, const torch::TensorOptions&
 }
 
 double dynamic_theta(const RotaryForm& form, int64_t length) {
-  const auto context = static_cast<double>(form.context_length);
+  const auto context = static_cast<double>(form.original_length);
   const double longest = std::max(static_cast<double>(length), context);
   const auto dim = static_cast<double>(form.dim);
   const double stretch = form.factor * longest / context - (form.factor - 1.0);

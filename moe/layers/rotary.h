@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "moe/layers/rotary_form.h"
+
 namespace moe {
 
 /// Cosines and sines of rotary positions (Su et al., arXiv 2104.09864) for S successive tokens.
@@ -22,41 +24,6 @@ RotaryTable rotary_table(
     int64_t head_dim,
     double theta,
     const torch::TensorOptions& type);
-
-/// Ways to stretch rotary positions over a longer context.
-enum class RotaryScaling {
-  none,
-  linear,   ///< all frequencies divided by the factor
-  dynamic,  ///< a larger base beyond the trained length ("NTK-aware")
-  llama3,   ///< low frequencies divided, high ones kept, a ramp between them
-  yarn,     ///< the same with a ramp over pairs; Peng et al., arXiv 2309.00071
-  longrope, ///< a divisor for each pair; Ding et al., arXiv 2402.13753
-};
-
-/// How positions become angles. The fields are those of `DecoderOptions` whose names begin with
-/// `rope_`.
-struct RotaryForm {
-  int64_t dim = 0; ///< elements of a head that turn: even
-  double theta = 10000.0;
-  RotaryScaling scaling = RotaryScaling::none;
-  double factor = 1.0;
-  int64_t context_length = 0;  ///< longest sequence that the model was trained with (dynamic)
-  int64_t original_length = 0; ///< before scaling (llama3, yarn, longrope)
-  double low_frequency_factor = 1.0;
-  double high_frequency_factor = 4.0;
-  double beta_fast = 32.0;
-  double beta_slow = 1.0;
-  bool truncate = true;
-  double mscale = 0.0;
-  double mscale_all_dim = 0.0;
-  double attention_factor = 0.0; ///< 0 for the default
-  std::vector<double> short_factors;
-  std::vector<double> long_factors;
-  double short_multiplier = 0.0;
-  double long_multiplier = 0.0;
-
-  bool operator==(const RotaryForm&) const = default;
-};
 
 /// The same for scaled positions. Where frequencies depend on the length (dynamic, longrope),
 /// it is that of the whole sequence so far, `first + length`.

@@ -18,12 +18,13 @@ torch::Tensor top_k(const torch::Tensor& preference, int64_t k) {
 torch::Tensor within_best_groups(
     const torch::Tensor& preference, const TopKRouterOptions& options) {
   const auto by_group = preference.unflatten(
-      /*dim=*/1, {options.num_groups(), options.num_experts() / options.num_groups()});
-  const auto rank = options.selection() == RouterSelection::groups_by_max
+      /*dim=*/1, {options.form().groups, options.num_experts() / options.form().groups});
+  const auto rank = options.form().selection == RouterSelection::groups_by_max
                         ? by_group.amax(-1)
                         : std::get<0>(torch::topk(by_group, 2, /*dim=*/-1)).sum(-1);
-  const auto outside = torch::ones_like(rank, torch::kBool)
-                           .scatter_(/*dim=*/-1, top_k(rank, options.groups_kept()), false);
+  const auto outside =
+      torch::ones_like(rank, torch::kBool)
+          .scatter_(/*dim=*/-1, top_k(rank, options.form().groups_kept), false);
   return by_group.masked_fill(outside.unsqueeze(-1), -std::numeric_limits<double>::infinity())
       .view_as(preference);
 }
@@ -31,10 +32,10 @@ torch::Tensor within_best_groups(
 torch::Tensor by_score(const SelectionInput& input, const TopKRouterOptions& options) {
   // Large logits have equal scores, and the logits themselves are in the same order: those of
   // a softmax within a token, all others among tokens, too.
-  const bool in_order = options.score() != RouterScore::softmax ||
-                        options.selection() != RouterSelection::expert_choice;
-  const bool by_groups = options.selection() == RouterSelection::groups_by_max ||
-                         options.selection() == RouterSelection::groups_by_top2;
+  const bool in_order = options.form().score != RouterScore::softmax ||
+                        options.form().selection != RouterSelection::expert_choice;
+  const bool by_groups = options.form().selection == RouterSelection::groups_by_max ||
+                         options.form().selection == RouterSelection::groups_by_top2;
   if (input.selection_bias.defined()) {
     return input.scores + input.selection_bias.to(input.scores.scalar_type());
   }
@@ -62,7 +63,7 @@ torch::Tensor by_token_id(const SelectionInput& input, const TopKRouterOptions& 
 Selection select_experts(const SelectionInput& input, const TopKRouterOptions& options) {
   const torch::NoGradGuard no_grad;
   const int64_t k = options.experts_per_token();
-  switch (options.selection()) {
+  switch (options.form().selection) {
     case RouterSelection::top_k:
       return {top_k(by_score(input, options), k), {}};
     case RouterSelection::groups_by_max:

@@ -7,32 +7,13 @@
 namespace moe {
 namespace {
 
-TopKRouterOptions router_options(const SparseMoEBlockOptions& options) {
-  if (options.router()) {
-    return *options.router();
-  }
-  return TopKRouterOptions(options.model_dim(), options.num_experts())
-      .experts_per_token(options.experts_per_token())
-      .normalize_weights(options.normalize_weights())
-      .routed_scaling_factor(options.routed_scaling_factor())
-      .initializer_range(options.initializer_range());
-}
-
 ExpertOptions expert_options(
     const SparseMoEBlockOptions& options, int64_t expert_dim, bool bias) {
   return ExpertOptions(options.model_dim(), expert_dim)
-      .activation(options.activation())
-      .gated(options.gated())
+      .form(options.expert())
       .bias(bias)
-      .limit(options.activation_limit())
-      .sigmoid_scale(options.activation_sigmoid_scale())
-      .offset(options.activation_offset())
       .initializer_range(options.initializer_range())
       .output_initializer_range(options.output_initializer_range());
-}
-
-ExpertForm form_of(const SparseMoEBlockOptions& options) {
-  return expert_form(expert_options(options, options.expert_dim(), options.bias()));
 }
 
 torch::Tensor cast(const torch::Tensor& tensor, torch::ScalarType type) {
@@ -44,8 +25,27 @@ torch::Tensor cast(const torch::Tensor& tensor, torch::ScalarType type) {
 SparseMoEBlockOptions::SparseMoEBlockOptions(int64_t model_dim, int64_t num_experts)
     : model_dim_(model_dim),
       num_experts_(num_experts),
-      experts_per_token_(std::min<int64_t>(2, num_experts)),
+      router_(model_dim, num_experts),
       expert_dim_(4 * model_dim) {}
+
+SparseMoEBlockOptions& SparseMoEBlockOptions::experts_per_token(int64_t count) {
+  router_.experts_per_token(count);
+  return *this;
+}
+
+int64_t SparseMoEBlockOptions::experts_per_token() const {
+  return router_.experts_per_token();
+}
+
+SparseMoEBlockOptions& SparseMoEBlockOptions::initializer_range(double range) {
+  initializer_range_ = range;
+  router_.initializer_range(range);
+  return *this;
+}
+
+double SparseMoEBlockOptions::initializer_range() const {
+  return initializer_range_;
+}
 
 SparseMoEBlockImpl::SparseMoEBlockImpl(const SparseMoEBlockOptions& options_)
     : options(options_) {
@@ -61,16 +61,16 @@ void SparseMoEBlockImpl::reset() {
       options.expert_dim(),
       ") must be at least 1");
   TORCH_CHECK(
-      !options.router() || (options.router()->model_dim() == options.model_dim() &&
-                            options.router()->num_experts() == options.num_experts()),
+      options.router().model_dim() == options.model_dim() &&
+          options.router().num_experts() == options.num_experts(),
       "SparseMoEBlock: the router must be of model_dim = ",
       options.model_dim(),
       " and num_experts = ",
       options.num_experts(),
       ", got ",
-      options.router() ? options.router()->model_dim() : 0,
+      options.router().model_dim(),
       " and ",
-      options.router() ? options.router()->num_experts() : 0);
+      options.router().num_experts());
   TORCH_CHECK(
       !options.output_norm() || options.output_norm()->dim() == options.model_dim(),
       "SparseMoEBlock: the output_norm must be of model_dim = ",
@@ -88,8 +88,8 @@ void SparseMoEBlockImpl::reset() {
   const int64_t experts = options.num_experts();
   const int64_t width = options.model_dim();
   const int64_t hidden = options.expert_dim();
-  router = register_module("router", TopKRouter(router_options(options)));
-  if (options.gated()) {
+  router = register_module("router", TopKRouter(options.router()));
+  if (options.expert().gated) {
     gate_up_proj =
         register_parameter("gate_up_proj", torch::empty({experts, 2 * hidden, width}));
   } else {
@@ -97,7 +97,7 @@ void SparseMoEBlockImpl::reset() {
   }
   down_proj = register_parameter("down_proj", torch::empty({experts, width, hidden}));
   if (options.bias()) {
-    if (options.gated()) {
+    if (options.expert().gated) {
       gate_up_bias = register_parameter("gate_up_bias", torch::empty({experts, 2 * hidden}));
     } else {
       up_bias = register_parameter("up_bias", torch::empty({experts, hidden}));
@@ -143,9 +143,10 @@ void SparseMoEBlockImpl::pretty_print(std::ostream& stream) const {
          << ", num_experts=" << options.num_experts()
          << ", experts_per_token=" << options.experts_per_token()
          << ", expert_dim=" << options.expert_dim()
-         << ", activation=" << activation_name(options.activation())
-         << ", gated=" << std::boolalpha << options.gated() << ", bias=" << options.bias()
-         << ", shared_expert_dim=" << options.shared_expert_dim() << ")";
+         << ", activation=" << enum_name(options.expert().activation)
+         << ", gated=" << std::boolalpha << options.expert().gated
+         << ", bias=" << options.bias() << ", shared_expert_dim=" << options.shared_expert_dim()
+         << ")";
 }
 
 torch::Tensor SparseMoEBlockImpl::forward(
@@ -178,7 +179,7 @@ SparseMoEOutput SparseMoEBlockImpl::forward_with_routing(
 
 torch::Tensor SparseMoEBlockImpl::run_experts(
     const torch::Tensor& tokens, const Routing& routing) {
-  if (options.weights_on_input()) {
+  if (options.router().form().weights_on_input) {
     return run_weighted_inputs(tokens, routing);
   }
   return run_rows(
@@ -203,7 +204,7 @@ torch::Tensor SparseMoEBlockImpl::run_weighted_inputs(
 
 torch::Tensor SparseMoEBlockImpl::run_rows(const torch::Tensor& tokens, const Dispatch& rows) {
   auto weights = expert_weights();
-  const auto form = form_of(options);
+  const auto& form = options.expert();
   const auto device = tokens.device().type();
   if (!at::autocast::is_autocast_enabled(device) ||
       expert_path(tokens, weights) == ExpertPath::cpu) {
@@ -244,9 +245,9 @@ Expert SparseMoEBlockImpl::expert(int64_t index) {
 
 ExpertWeights SparseMoEBlockImpl::expert_weights() const {
   return {
-      options.gated() ? gate_up_proj : up_proj,
+      options.expert().gated ? gate_up_proj : up_proj,
       down_proj,
-      options.gated() ? gate_up_bias : up_bias,
+      options.expert().gated ? gate_up_bias : up_bias,
       down_bias};
 }
 

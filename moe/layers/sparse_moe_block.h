@@ -27,23 +27,20 @@ struct SparseMoEBlockOptions {
   TORCH_ARG(int64_t, model_dim);
   /// Number of routed experts E.
   TORCH_ARG(int64_t, num_experts);
-  /// Number of experts K that each token goes to. Default: 2, or num_experts if that is less
-  TORCH_ARG(int64_t, experts_per_token);
+  /// The router, which must be of the same model_dim and num_experts. Default: TopKRouter's own
+  TORCH_ARG(TopKRouterOptions, router);
+
+ public:
+  /// Sets the number of experts K that each token goes to, which is the router's. Default: 2,
+  /// or num_experts if that is less
+  SparseMoEBlockOptions& experts_per_token(int64_t count);
+  int64_t experts_per_token() const;
   /// Hidden width F of a routed expert. Default: 4 · model_dim
   TORCH_ARG(int64_t, expert_dim);
-  /// The experts' non-linearity. Default: silu
-  TORCH_ARG(Activation, activation) = Activation::silu;
-  /// Multiplies the activation with a second projection. Default: true
-  TORCH_ARG(bool, gated) = true;
+  /// What the experts compute. Default: SwiGLU
+  TORCH_ARG(ExpertForm, expert) = {};
   /// Adds a learned bias to each projection of the experts. Default: false
   TORCH_ARG(bool, bias) = false;
-  /// Limits the activation's input from above and its factor on both sides; 0 for no limit.
-  /// Default: 0
-  TORCH_ARG(double, activation_limit) = 0.0;
-  /// silu becomes x · sigmoid(this · x). Default: 1
-  TORCH_ARG(double, activation_sigmoid_scale) = 1.0;
-  /// Added to the factor of the activation. Default: 0
-  TORCH_ARG(double, activation_offset) = 0.0;
   /// Hidden width of an expert that every token passes; 0 for none. Default: 0
   TORCH_ARG(int64_t, shared_expert_dim) = 0;
   /// Scales the shared expert by the sigmoid of a learned projection to one number. Default:
@@ -52,23 +49,20 @@ struct SparseMoEBlockOptions {
   /// Adds a learned bias to each projection of the shared expert even without `bias`. Default:
   /// false
   TORCH_ARG(bool, shared_expert_bias) = false;
-  /// Divides the weights of the chosen experts by their sum. Default: true
-  TORCH_ARG(bool, normalize_weights) = true;
-  /// Multiplies the weights of the chosen experts. Default: 1
-  TORCH_ARG(double, routed_scaling_factor) = 1.0;
-  /// Multiplies each expert's input with its weight instead of its output. Default: false
-  TORCH_ARG(bool, weights_on_input) = false;
   /// Multiplies the output of the block. Default: 1
   TORCH_ARG(double, output_multiplier) = 1.0;
   /// Normalises the output of the block by a norm with these options. Default: no norm
   TORCH_ARG(std::optional<RMSNormOptions>, output_norm) = std::nullopt;
-  /// The router, in place of what `experts_per_token`, `normalize_weights`,
-  /// `routed_scaling_factor` and `initializer_range` describe. Default: as they describe
-  TORCH_ARG(std::optional<TopKRouterOptions>, router) = std::nullopt;
-  /// Standard deviation of the initial weights. Default: 0.02
-  TORCH_ARG(double, initializer_range) = 0.02;
+
+ public:
+  /// Sets the standard deviation of the initial weights of router and experts. Default: 0.02
+  SparseMoEBlockOptions& initializer_range(double range);
+  double initializer_range() const;
   /// Standard deviation of the initial weights of `down_proj`. Default: 0.02
   TORCH_ARG(double, output_initializer_range) = 0.02;
+
+ private:
+  double initializer_range_ = 0.02;
 };
 
 /// A block's result together with the decision behind it.

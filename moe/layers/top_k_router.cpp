@@ -30,10 +30,10 @@ torch::Tensor cosines(
 
 /// Whether `softmax_top_k` is all that these options ask for.
 bool takes_softmax_top_k(const TopKRouterOptions& options) {
-  return options.score() == RouterScore::softmax &&
-         options.selection() == RouterSelection::top_k && !options.has_selection_bias() &&
-         options.weighting() == RouterWeighting::scores && options.normalize_power() == 1.0 &&
-         options.normalize_minimum() == 0.0;
+  return options.form().score == RouterScore::softmax &&
+         options.form().selection == RouterSelection::top_k && !options.form().selection_bias &&
+         options.form().weighting == RouterWeighting::scores &&
+         options.form().normalize_power == 1.0 && options.form().normalize_minimum == 0.0;
 }
 
 } // namespace
@@ -46,23 +46,24 @@ void TopKRouterImpl::reset() {
   validate(options);
   const int64_t experts = options.num_experts();
   const int64_t dim = options.model_dim();
-  const bool cosine = options.gate() == RouterGate::cosine;
-  const bool projected = cosine && options.cosine_dim() > 0;
+  const bool cosine = options.form().gate == RouterGate::cosine;
+  const bool projected = cosine && options.form().cosine_dim > 0;
   weight = register_parameter(
-      "weight", torch::empty({experts, projected ? options.cosine_dim() : dim}));
-  if (options.bias()) {
+      "weight", torch::empty({experts, projected ? options.form().cosine_dim : dim}));
+  if (options.form().bias) {
     bias = register_parameter("bias", torch::empty({experts}));
   }
   if (projected) {
-    projection = register_parameter("projection", torch::empty({options.cosine_dim(), dim}));
+    projection =
+        register_parameter("projection", torch::empty({options.form().cosine_dim, dim}));
   }
   if (cosine) {
     log_scale = register_parameter("log_scale", torch::empty({1}));
   }
-  if (options.noise() == RouterNoise::learned) {
+  if (options.form().noise == RouterNoise::learned) {
     noise_weight = register_parameter("noise_weight", torch::empty({experts, dim}));
   }
-  if (options.has_selection_bias()) {
+  if (options.form().selection_bias) {
     selection_bias =
         register_buffer("selection_bias", torch::zeros({experts}, torch::kFloat32));
   }
@@ -80,9 +81,9 @@ void TopKRouterImpl::reset_parameters() {
     torch::nn::init::normal_(projection, /*mean=*/0.0, options.initializer_range());
   }
   if (log_scale.defined()) {
-    torch::nn::init::constant_(log_scale, -std::log(options.cosine_temperature()));
+    torch::nn::init::constant_(log_scale, -std::log(options.form().cosine_temperature));
   }
-  if (options.has_selection_bias()) {
+  if (options.form().selection_bias) {
     selection_bias.zero_();
   }
 }
@@ -91,7 +92,7 @@ void TopKRouterImpl::pretty_print(std::ostream& stream) const {
   stream << "moe::TopKRouter(model_dim=" << options.model_dim()
          << ", num_experts=" << options.num_experts()
          << ", experts_per_token=" << options.experts_per_token()
-         << ", normalize_weights=" << std::boolalpha << options.normalize_weights() << ")";
+         << ", normalize_weights=" << std::boolalpha << options.form().normalize_weights << ")";
 }
 
 void TopKRouterImpl::to(torch::Device device, torch::Dtype dtype, bool non_blocking) {
@@ -111,10 +112,11 @@ void TopKRouterImpl::to(torch::Dtype dtype, bool non_blocking) {
 /// `input` [T, D], in float32 or wider -> [T, E].
 torch::Tensor TopKRouterImpl::logits(const torch::Tensor& input) {
   const auto type = input.scalar_type();
-  const auto seen =
-      is_training() && options.jitter() > 0.0 ? with_jitter(input, options.jitter()) : input;
+  const auto seen = is_training() && options.form().jitter > 0.0
+                        ? with_jitter(input, options.form().jitter)
+                        : input;
   torch::Tensor result;
-  if (options.gate() == RouterGate::cosine) {
+  if (options.form().gate == RouterGate::cosine) {
     const auto projected =
         projection.defined() ? torch::linear(seen, projection.to(type)) : seen;
     result = cosines(projected, weight.to(type), log_scale.to(type));
@@ -123,8 +125,8 @@ torch::Tensor TopKRouterImpl::logits(const torch::Tensor& input) {
     result =
         torch::linear(seen, weight.to(type), bias.defined() ? bias.to(type) : torch::Tensor());
   }
-  if (options.logit_cap() > 0.0) {
-    result = torch::tanh(result / options.logit_cap()) * options.logit_cap();
+  if (options.form().logit_cap > 0.0) {
+    result = torch::tanh(result / options.form().logit_cap) * options.form().logit_cap;
   }
   if (is_training() && noise_weight.defined()) {
     result = with_learned_noise(result, seen, noise_weight.to(type));
@@ -135,17 +137,17 @@ torch::Tensor TopKRouterImpl::logits(const torch::Tensor& input) {
 /// Fills in what follows from `routing.logits`, before scaling and dropping.
 void TopKRouterImpl::choose(Routing& routing, const torch::Tensor& token_ids) {
   if (takes_softmax_top_k(options)) {
-    const auto best =
-        softmax_top_k(routing.logits, options.experts_per_token(), options.normalize_weights());
+    const auto best = softmax_top_k(
+        routing.logits, options.experts_per_token(), options.form().normalize_weights);
     routing.scores = best.scores;
     routing.experts = best.experts;
     routing.weights = best.weights;
     return;
   }
-  routing.scores = router_scores(routing.logits, options.score());
-  if (options.weighting() == RouterWeighting::sparsemixer) {
+  routing.scores = router_scores(routing.logits, options.form().score);
+  if (options.form().weighting == RouterWeighting::sparsemixer) {
     const auto choice =
-        sparsemixer(routing.logits, options.sparsemixer_jitter(), is_training());
+        sparsemixer(routing.logits, options.form().sparsemixer_jitter, is_training());
     routing.experts = choice.experts;
     routing.weights = choice.weights;
     return;
@@ -168,17 +170,17 @@ Routing TopKRouterImpl::forward(const torch::Tensor& input, const torch::Tensor&
   Routing routing;
   routing.logits = logits(input.to(c10::promoteTypes(input.scalar_type(), torch::kFloat32)));
   choose(routing, token_ids);
-  if (options.routed_scaling_factor() != 1.0) {
-    routing.weights = routing.weights * options.routed_scaling_factor();
+  if (options.form().routed_scaling_factor != 1.0) {
+    routing.weights = routing.weights * options.form().routed_scaling_factor;
   }
-  if (is_training() && options.capacity_factor() > 0.0) {
+  if (is_training() && options.form().capacity_factor > 0.0) {
     const int64_t capacity = expert_capacity(
         input.size(0),
         options.experts_per_token(),
         options.num_experts(),
-        options.capacity_factor());
+        options.form().capacity_factor);
     routing.kept = keep_within_capacity(
-        routing.experts, routing.scores, capacity, options.capacity_drop());
+        routing.experts, routing.scores, capacity, options.form().capacity_drop);
   }
   return routing;
 }

@@ -227,8 +227,9 @@ void split_moments(
 } // namespace
 
 bool can_revive(const TopKRouterOptions& router) {
-  return router.gate() == RouterGate::linear && router.selection() != RouterSelection::hash &&
-         router.selection() != RouterSelection::expert_choice;
+  return router.form().gate == RouterGate::linear &&
+         router.form().selection != RouterSelection::hash &&
+         router.form().selection != RouterSelection::expert_choice;
 }
 
 bool can_revive(const Collapse& collapse) {
@@ -275,7 +276,7 @@ Revival revive_experts(
   const auto seen = inputs.slice(/*dim=*/0, 0, fitted);
   const auto unseen = inputs.slice(/*dim=*/0, fitted);
   const auto& router = block->router->options;
-  const int64_t group_size = router.num_experts() / router.num_groups();
+  const int64_t group_size = router.num_experts() / router.form().groups;
   const auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   Revival revival;
   revival.layer = layer;

@@ -22,9 +22,8 @@ void add_counts(std::vector<torch::Tensor>& sums, const std::vector<torch::Tenso
 
 /// The devices that a token of the model goes to at most.
 int64_t devices_per_token(const DecoderOptions& model, int64_t devices) {
-  const bool limited =
-      model.router_selection.starts_with("groups") && model.router_groups == devices;
-  return limited ? model.router_groups_kept : std::min(model.experts_per_token, devices);
+  const bool limited = selects_by_groups(model.router) && model.router.groups == devices;
+  return limited ? model.router.groups_kept : std::min(model.experts_per_token, devices);
 }
 
 torch::Tensor global_balancing_loss(const RoutedBatch& batch, const RoutingSums& step) {
@@ -141,7 +140,7 @@ void RoutingObjective::add_device_terms(
     return;
   }
   const int64_t devices =
-      options.balancing_devices > 0 ? options.balancing_devices : model.router_groups;
+      options.balancing_devices > 0 ? options.balancing_devices : model.router.groups;
   check(
       devices > 1 && model.num_experts % devices == 0,
       "balancing_devices: ",

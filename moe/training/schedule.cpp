@@ -28,15 +28,13 @@ int64_t decay_start(const TrainerOptions& options) {
 double learning_rate(int64_t step, const TrainerOptions& options) {
   // How much of the way from the peak down to the last rate is left, 1 to 0.
   double height = 1.0;
-  if (options.schedule == "cosine") {
+  if (options.schedule == LearningRateSchedule::cosine) {
     const double done = progress(step, options.warmup_steps, options.steps);
     height = 0.5 * (1.0 + std::cos(std::numbers::pi * done));
-  } else if (options.schedule == "linear") {
+  } else if (options.schedule == LearningRateSchedule::linear) {
     height = 1.0 - progress(step, options.warmup_steps, options.steps);
-  } else if (options.schedule == "wsd") {
+  } else if (options.schedule == LearningRateSchedule::wsd) {
     height = 1.0 - progress(step, decay_start(options), options.steps);
-  } else if (options.schedule != "constant") {
-    fail("schedule: '", options.schedule, "' is not possible; cosine, linear, constant or wsd");
   }
   if (step < options.warmup_steps) {
     return options.lr * static_cast<double>(step) / static_cast<double>(options.warmup_steps);

@@ -13,8 +13,6 @@ namespace moe {
 /// along a line; `wsd` stays at `lr` and falls along a line during the last `decay_steps`;
 /// `constant` stays at `lr`. A run shorter than its warm-up never gets to `lr`. Later steps
 /// keep the last step's rate.
-///
-/// Throws `Error` for an unknown schedule.
 double learning_rate(int64_t step, const TrainerOptions& options);
 
 } // namespace moe

@@ -134,7 +134,7 @@ Trainer::Trainer(
 }
 
 RoutedBatch Trainer::routed(const Batch& batch, std::vector<Routing> routing) const {
-  if (model_->options.router_score == "identity") {
+  if (model_->options.router.score == RouterScore::identity) {
     // Logits have no shares; what they mean is their softmax.
     for (auto& layer : routing) {
       layer.scores = layer.logits.softmax(/*dim=*/1);
@@ -173,7 +173,7 @@ void Trainer::accumulate(const Batch& batch, double normalizer, Sums& sums) {
 void Trainer::update_selection_biases(const std::vector<torch::Tensor>& counts) {
   const SelectionBiasRule rule = {
       .rate = options_.selection_bias_rate,
-      .proportional = options_.selection_bias_update == "proportional",
+      .proportional = options_.selection_bias_update == SelectionBiasUpdate::proportional,
       .centered = options_.selection_bias_centered};
   const auto layers = moe_layers(model_->options);
   for (size_t i = 0; i < counts.size(); ++i) {
@@ -202,7 +202,7 @@ bool Trainer::is_finite_or_fail(const char* what, double value) const {
     return true;
   }
   check(
-      options_.on_nonfinite == "skip",
+      options_.on_nonfinite == OnNonFinite::skip,
       "step ",
       steps_done_ + 1,
       ": the ",

@@ -53,12 +53,7 @@ void check_tokenizer(const std::string& tokenizer) {
   check_option(possible, "tokenizer", "'" + tokenizer + "'", allowed);
 }
 
-void check_sizes(const TrainerOptions& options) {
-  check_at_least(1, "steps", options.steps);
-  check_at_least(1, "batch_size", options.batch_size);
-  check_at_least(1, "sequence_length", options.sequence_length);
-  check_at_least(1, "accumulation_steps", options.accumulation_steps);
-  check_at_least(0, "seed", options.seed);
+void check_tokens(const TrainerOptions& options) {
   const int64_t most = std::numeric_limits<int64_t>::max() / options.steps /
                        options.sequence_length / options.accumulation_steps;
   check_option(
@@ -68,36 +63,15 @@ void check_sizes(const TrainerOptions& options) {
       "so many tokens in all steps cannot be counted");
 }
 
-void check_learning(const TrainerOptions& options) {
-  check_number_above_zero("lr", options.lr);
-  check_one_of({"cosine", "linear", "constant", "wsd"}, "schedule", options.schedule);
-  check_at_least(0, "warmup_steps", options.warmup_steps);
-  const bool decays = options.schedule == "wsd";
-  check_at_least(0, "decay_steps", options.decay_steps);
+void check_schedule(const TrainerOptions& options) {
   check_option(
-      !decays || options.decay_steps <= options.steps,
+      options.schedule != LearningRateSchedule::wsd || options.decay_steps <= options.steps,
       "decay_steps",
       options.decay_steps,
       "0 to steps (" + std::to_string(options.steps) + ")");
-  check_option(
-      options.min_lr_ratio >= 0.0 && options.min_lr_ratio <= 1.0,
-      "min_lr_ratio",
-      options.min_lr_ratio,
-      "0 to 1");
-  check_number_not_negative("weight_decay", options.weight_decay);
-  check_option(
-      options.beta1 >= 0.0 && options.beta1 < 1.0, "beta1", options.beta1, "0 to below 1");
-  check_option(
-      options.beta2 >= 0.0 && options.beta2 < 1.0, "beta2", options.beta2, "0 to below 1");
-  check_number_above_zero("epsilon", options.epsilon);
-  check_number_not_negative("max_grad_norm", options.max_grad_norm);
-  check_one_of({"stop", "skip"}, "on_nonfinite", options.on_nonfinite);
-  check_one_of({"warn", "rebalance", "stop"}, "on_collapse", options.on_collapse);
 }
 
 void check_lora(const TrainerOptions& options) {
-  check_at_least(0, "lora_rank", options.lora_rank);
-  check_number_not_negative("lora_alpha", options.lora_alpha);
   for (const auto& target : options.lora_targets) {
     check_one_of(
         {"head", "attention", "router", "experts", "shared_expert", "feed_forward"},
@@ -121,28 +95,13 @@ void check_lora(const TrainerOptions& options) {
       "without freeze and only; lora_targets says what learns");
 }
 
-void check_routing(const TrainerOptions& options) {
-  check_number_not_negative("router_lr_ratio", options.router_lr_ratio);
-  check_number_not_negative("router_weight_decay_ratio", options.router_weight_decay_ratio);
-  check_number_not_negative("load_balancing_weight", options.load_balancing_weight);
-  check_number_not_negative("global_balancing_weight", options.global_balancing_weight);
-  check_number_not_negative("sequence_balancing_weight", options.sequence_balancing_weight);
-  check_number_not_negative("pooled_balancing_weight", options.pooled_balancing_weight);
-  check_number_not_negative("device_balancing_weight", options.device_balancing_weight);
-  check_number_not_negative(
-      "communication_balancing_weight", options.communication_balancing_weight);
-  check_at_least(0, "balancing_devices", options.balancing_devices);
+void check_devices(const TrainerOptions& options) {
   check_option(
       options.balancing_devices == 0 || options.device_balancing_weight > 0.0 ||
           options.communication_balancing_weight > 0.0,
       "balancing_devices",
       options.balancing_devices,
       "only with a device_balancing_weight or communication_balancing_weight");
-  check_number_not_negative("importance_weight", options.importance_weight);
-  check_number_not_negative("router_z_weight", options.router_z_weight);
-  check_number_not_negative("selection_bias_rate", options.selection_bias_rate);
-  check_one_of(
-      {"sign", "proportional"}, "selection_bias_update", options.selection_bias_update);
 }
 
 // Rebalancing changes experts and rows of the router.
@@ -153,7 +112,7 @@ void check_rebalancing(const TrainerOptions& options) {
         return part.starts_with("experts") || part.starts_with("router");
       });
   check_option(
-      options.on_collapse != "rebalance" || !is_restricted,
+      options.on_collapse != OnCollapse::rebalance || !is_restricted,
       "on_collapse",
       "rebalance",
       "warn or stop where only some experts or routers learn (freeze, only, lora_rank)");
@@ -162,29 +121,24 @@ void check_rebalancing(const TrainerOptions& options) {
 } // namespace
 
 void validate(const TrainerOptions& options) {
+  const auto problem = range_problem(options);
+  check(problem.empty(), problem);
   check_sources("data", options.data);
   check_mix(options.mix);
   check_sources("val_data", options.val_data);
   check_tokenizer(options.tokenizer);
-  check_sizes(options);
-  check_learning(options);
+  check_tokens(options);
+  check_schedule(options);
   check_parts(options.freeze, "freeze");
   check_parts(options.only, "only");
   check_lora(options);
   check_rebalancing(options);
-  check_routing(options);
-  check_one_of({"cpu", "cuda"}, "device", options.device);
-  check_one_of({"auto", "float32", "bfloat16"}, "dtype", options.dtype);
+  check_devices(options);
   check_option(
       options.threads >= 0 && options.threads <= most_threads,
       "threads",
       options.threads,
       "0 to " + std::to_string(most_threads));
-  check_at_least(0, "eval_every", options.eval_every);
-  check_at_least(1, "eval_tokens", options.eval_tokens);
-  check_at_least(0, "checkpoint_every", options.checkpoint_every);
-  check_at_least(1, "keep_checkpoints", options.keep_checkpoints);
-  check_at_least(1, "log_every", options.log_every);
 }
 
 } // namespace moe

@@ -259,11 +259,11 @@ void TrainingRun::check_rebalancing() const {
   for (const int64_t layer : moe_layers(model->options)) {
     const auto& block = model->layers->at<DecoderBlockImpl>(static_cast<size_t>(layer)).moe;
     check(
-        options_.on_collapse != "rebalance" || can_revive(block->router->options),
+        options_.on_collapse != OnCollapse::rebalance || can_revive(block->router->options),
         "on_collapse: rebalance is not possible with router_gate ",
-        model->options.router_gate,
+        enum_name(model->options.router.gate),
         " and router_selection ",
-        model->options.router_selection,
+        enum_name(model->options.router.selection),
         "; warn or stop");
   }
 }
@@ -274,13 +274,14 @@ void TrainingRun::watch_routing(StepMetrics& metrics) {
   metrics.recovered = std::move(news.recovered);
   const auto step = "step " + std::to_string(metrics.step) + ": ";
   for (const Collapse& collapse : metrics.collapse) {
-    const bool is_handled = options_.on_collapse == "rebalance" && can_revive(collapse);
+    const bool is_handled =
+        options_.on_collapse == OnCollapse::rebalance && can_revive(collapse);
     callbacks_.log("warning: " + step + (is_handled ? summary(collapse) : describe(collapse)));
   }
   for (const Collapse& collapse : metrics.recovered) {
     callbacks_.log(step + describe_recovery(collapse));
   }
-  if (options_.on_collapse == "rebalance") {
+  if (options_.on_collapse == OnCollapse::rebalance) {
     rebalance(metrics);
   }
 }
@@ -308,7 +309,7 @@ void TrainingRun::rebalance(StepMetrics& metrics) {
 }
 
 void TrainingRun::stop_if_collapsed(const StepMetrics& metrics) {
-  if (options_.on_collapse != "stop" || metrics.collapse.empty()) {
+  if (options_.on_collapse != OnCollapse::stop || metrics.collapse.empty()) {
     return;
   }
   if (saved_step_ != metrics.step) {

@@ -70,37 +70,50 @@ std::string file_error(const std::string& text) {
   return at == std::string::npos ? message : message.replace(at, path.size(), "x.toml");
 }
 
-// A value that is not the default and hard to carry through a file.
-struct Unusual {
-  void operator()(const char*, bool& field, const char*) {
-    field = !field;
+// Gives every option a value that is not the default and hard to carry through a file.
+template <class Options>
+Options unusual() {
+  struct Unusual {
+    OptionValue operator()(bool value) {
+      return !value;
+    }
+    OptionValue operator()(int64_t value) {
+      return value + 9007199254740993 + ++count;
+    }
+    OptionValue operator()(double value) {
+      return value / 3.0 + 1e-300 * ++count;
+    }
+    OptionValue operator()(const std::string&) {
+      return "\"'#[a, b] = \\ größe 日本\n\r\t\x7f\x01" + std::to_string(++count);
+    }
+    OptionValue operator()(const std::vector<int64_t>&) {
+      return std::vector<int64_t>{-1, 0, 7};
+    }
+    OptionValue operator()(const std::vector<double>&) {
+      return std::vector<double>{-1.0, 1.0 / 3.0, 1e-300, 7.0};
+    }
+    OptionValue operator()(const std::vector<std::string>&) {
+      return std::vector<std::string>{
+          "a,b", "", "# \"quoted\"", "[x]", "--flag", "new\nline", "日本=/tmp/ü"};
+    }
+    int count = 0;
+  };
+  Options options;
+  Unusual change;
+  for (const auto& row : option_table<Options>()) {
+    const auto& choices = row.traits.choices;
+    row.write(
+        options,
+        choices.empty() ? std::visit(change, row.read(options))
+                        : OptionValue(std::string(choices.back())));
   }
-  void operator()(const char*, int64_t& field, const char*) {
-    field += 9007199254740993 + ++count;
-  }
-  void operator()(const char*, double& field, const char*) {
-    field = field / 3.0 + 1e-300 * ++count;
-  }
-  void operator()(const char*, std::string& field, const char*) {
-    field = "\"'#[a, b] = \\ größe 日本\n\r\t\x7f\x01" + std::to_string(++count);
-  }
-  void operator()(const char*, std::vector<int64_t>& field, const char*) {
-    field = {-1, 0, 7};
-  }
-  void operator()(const char*, std::vector<double>& field, const char*) {
-    field = {-1.0, 1.0 / 3.0, 1e-300, 7.0};
-  }
-  void operator()(const char*, std::vector<std::string>& field, const char*) {
-    field = {"a,b", "", "# \"quoted\"", "[x]", "--flag", "new\nline", "日本=/tmp/ü"};
-  }
-  int count = 0;
-};
+  return options;
+}
 
 template <class Options>
 void check_round_trip(const std::vector<OptionGroup>& groups) {
   const TemporaryFolder folder;
-  Options written;
-  Options::visit_fields(written, Unusual{});
+  Options written = unusual<Options>();
   CommandLine first("moe-test", "");
   first.add_options(written, groups);
   const std::string text = first.config_text();
@@ -121,8 +134,7 @@ void check_round_trip(const std::vector<OptionGroup>& groups) {
 // Every option as a flag, in the form a shell would pass it.
 template <class Options>
 void check_flags(const std::vector<OptionGroup>& groups) {
-  Options wanted;
-  Options::visit_fields(wanted, Unusual{});
+  const Options wanted = unusual<Options>();
   Options source = wanted;
   CommandLine names("moe-test", "");
   names.add_options(source, groups);
@@ -130,7 +142,7 @@ void check_flags(const std::vector<OptionGroup>& groups) {
   for (const OptionField& field : names.fields()) {
     std::string flag = "--" + field.key;
     std::replace(flag.begin(), flag.end(), '_', '-');
-    const OptionValue value = read_option(field.field);
+    const OptionValue value = field.value.read();
     if (const auto* texts = std::get_if<std::vector<std::string>>(&value)) {
       for (const std::string& text : *texts) {
         arguments.insert(arguments.end(), {flag, text});
@@ -184,8 +196,8 @@ TEST_CASE("command line: the flag wins over the file, the file over the default"
   parse(program.line, {"--steps", "7", "--config", path, "--gated", "--mix", "x=1"});
   CHECK(program.training.steps == 7);
   CHECK(program.training.lr == 1.0);
-  CHECK_FALSE(program.model.qk_norm);
-  CHECK(program.model.gated);
+  CHECK_FALSE(program.model.attention.qk_norm);
+  CHECK(program.model.expert.gated);
   CHECK(program.training.data == Arguments{"a#b", "c"});
   CHECK(program.training.mix == Arguments{"x=1"});
   CHECK(program.line.source("steps") == OptionSource::command_line);
@@ -211,8 +223,8 @@ TEST_CASE("command line: the last of a repeated flag counts, lists grow", "[apps
        "c",
        "--tokenizer="});
   CHECK(program.training.seed == 2);
-  CHECK_FALSE(program.model.qk_norm);
-  CHECK_FALSE(program.model.gated);
+  CHECK_FALSE(program.model.attention.qk_norm);
+  CHECK_FALSE(program.model.expert.gated);
   CHECK(program.training.data == Arguments{"[a,b]", "c"});
   CHECK(program.training.tokenizer.empty());
 }
@@ -267,7 +279,7 @@ TEST_CASE("config: errors name file, line, key and what would be right", "[apps]
       "it");
   CHECK(
       file_error("device = 2020-01-01\n") ==
-      "x.toml line 1: device: expected a text, found a date or time");
+      "x.toml line 1: device: expected cpu or cuda, found a date or time");
   CHECK_THAT(
       file_error("[model]\nsteps = 1\n"), ContainsSubstring("line 1: 'model' is a section"));
   CHECK_THAT(file_error("model.steps = 1\n"), ContainsSubstring("'model' is a section"));

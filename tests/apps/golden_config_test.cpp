@@ -49,9 +49,9 @@ TEST_CASE("config.json of every router is as it was", "[options]") {
   const auto nano = preset_options("nano");
   for (const auto& preset : router_presets()) {
     auto options = with_router_preset(nano, preset.name);
-    const bool groups = options.router_selection.rfind("groups", 0) == 0;
-    options.router_groups = groups ? 2 : 1;
-    options.router_sees_future = preset.name == "expert-choice";
+    const bool groups = selects_by_groups(options.router);
+    options.router.groups = groups ? 2 : 1;
+    options.router.sees_future = preset.name == "expert-choice";
     check_config("router-" + std::string(preset.name), options);
   }
 }

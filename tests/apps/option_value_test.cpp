@@ -12,7 +12,7 @@ namespace {
 template <class T>
 T parsed(const std::vector<std::string>& arguments) {
   T field{};
-  return std::get<T>(parse_option("--x", &field, arguments));
+  return std::get<T>(parse_option("--x", access_to(&field), arguments));
 }
 
 } // namespace

@@ -81,7 +81,7 @@ TEST_CASE("Impossible sizes are named before anything is written", "[programs]")
       {{"--sequence-length=65"}, 1, {"sequence_length", "65", "64"}},
       {{"--tokenizer=bpe:100"}, 1, {"tokenizer", "bpe:100", "257"}},
       {{"--tokenizer=missing.json"}, 1, {"tokenizer", "missing.json"}},
-      {{"--device=tpu"}, 1, {"device", "tpu", "cuda"}},
+      {{"--device=tpu"}, 2, {"device", "tpu", "cuda"}},
       {{"--freeze=routers"}, 1, {"freeze: routers is not one of"}},
       {{"--lora-alpha=4"}, 1, {"lora_rank: 0 is not possible; at least 1 beside lora_alpha"}},
   });

@@ -28,22 +28,24 @@ std::vector<std::pair<std::string, DecoderOptions>> models_for_transformers() {
     result.emplace_back(name, options);
   };
   add("plain", [](DecoderOptions& options) { options.dense_layers = {}; });
-  add("dense-layer", [](DecoderOptions& options) { options.rope_theta = 777.5; });
+  add("dense-layer", [](DecoderOptions& options) { options.rotary.theta = 777.5; });
   add("window-tied-bias", [](DecoderOptions& options) {
-    options.sliding_window = 5;
+    options.attention.sliding_window = 5;
     options.tie_embeddings = true;
-    options.attention_bias = true;
-    options.normalize_weights = false;
-    options.norm_epsilon = 0.01;
+    options.attention.bias = true;
+    options.router.normalize_weights = false;
+    options.norm.epsilon = 0.01;
   });
-  add("gelu-tanh", [](DecoderOptions& options) { options.activation = "gelu_tanh"; });
-  add("relu-squared", [](DecoderOptions& options) { options.activation = "relu_squared"; });
-  add("wide-heads", [](DecoderOptions& options) { options.head_dim = 10; });
+  add("gelu-tanh",
+      [](DecoderOptions& options) { options.expert.activation = Activation::gelu_tanh; });
+  add("relu-squared",
+      [](DecoderOptions& options) { options.expert.activation = Activation::relu_squared; });
+  add("wide-heads", [](DecoderOptions& options) { options.attention.head_dim = 10; });
   add("dense", [](DecoderOptions& options) { options.num_experts = 0; });
   add("dense-window", [](DecoderOptions& options) {
     options.num_experts = 0;
-    options.sliding_window = 6;
-    options.activation = "gelu";
+    options.attention.sliding_window = 6;
+    options.expert.activation = Activation::gelu;
   });
   return result;
 }

@@ -123,7 +123,7 @@ class Comparison {
     }
     auto weights = shaped(routing.weights.gather(-1, order));
     if (folder_.family() == "laguna") { // it scales what the experts give, not their weights
-      weights = weights / folder_.options().routed_scaling_factor;
+      weights = weights / folder_.options().router.routed_scaling_factor;
     }
     compare(prefix + "expert_weights", weights, "router");
   }

@@ -11,7 +11,7 @@ DecoderOptions small_mixtral() {
   DecoderOptions options;
   options.vocab_size = 100;
   options.model_dim = 64;
-  options.qk_norm = false;
+  options.attention.qk_norm = false;
   return options;
 }
 
@@ -56,15 +56,15 @@ TEST_CASE("gguf_architecture: refuses what llama.cpp computes otherwise", "[conv
       gguf_architecture("phimoe", small_mixtral()),
       ContainsSubstring("phimoe is not supported"));
   auto options = small_mixtral();
-  options.sliding_window = 8;
+  options.attention.sliding_window = 8;
   CHECK_THROWS_WITH(
       gguf_architecture("mixtral", options),
       ContainsSubstring(
           "llama.cpp's llama computes another model, because of sliding_window (8)"));
   options = small_mixtral();
-  options.router_score = "sigmoid";
-  options.router_selection_bias = true;
-  options.qk_norm = true;
+  options.router.score = RouterScore::sigmoid;
+  options.router.selection_bias = true;
+  options.attention.qk_norm = true;
   options.dense_layers = {0};
   options.shared_expert_dim = options.expert_dim;
   CHECK(gguf_architecture("glm4_moe", options).name == "glm4moe");
@@ -83,19 +83,19 @@ TEST_CASE("gguf_architecture: refuses what llama.cpp computes otherwise", "[conv
 
 TEST_CASE("gguf_architecture: latent attention as one head of latent vectors", "[conversion]") {
   auto options = small_mixtral();
-  options.num_heads = 4;
-  options.head_dim = 20;
-  options.rotary_dim = 8;
-  options.key_value_latent_dim = 16;
-  options.value_head_dim = 10;
-  options.router_score = "sigmoid";
-  options.router_selection_bias = true;
-  options.router_selection = "groups_by_top2";
-  options.router_groups = 4;
-  options.router_groups_kept = 2;
-  options.rope_scaling = "yarn";
-  options.rope_factor = 40.0;
-  options.rope_mscale = options.rope_mscale_all_dim = 0.5;
+  options.attention.num_heads = 4;
+  options.attention.head_dim = 20;
+  options.rotary.dim = 8;
+  options.attention.key_value_latent_dim = 16;
+  options.attention.value_head_dim = 10;
+  options.router.score = RouterScore::sigmoid;
+  options.router.selection_bias = true;
+  options.router.selection = RouterSelection::groups_by_top2;
+  options.router.groups = 4;
+  options.router.groups_kept = 2;
+  options.rotary.scaling = RotaryScaling::yarn;
+  options.rotary.factor = 40.0;
+  options.rotary.mscale = options.rotary.mscale_all_dim = 0.5;
   const auto metadata = gguf_metadata(gguf_architecture("deepseek_v3", options), options);
   const auto count = [&](const std::string& key) {
     return std::get<uint32_t>(value_of(metadata, "deepseek2." + key));
@@ -112,8 +112,8 @@ TEST_CASE("gguf_architecture: latent attention as one head of latent vectors", "
   CHECK(count("expert_group_used_count") == 2);
   CHECK(count("expert_gating_func") == 2);
   CHECK(value_of(metadata, "deepseek2.rope.scaling.yarn_log_multiplier") == GgufValue(0.05f));
-  options.rope_mscale = 1.0;
-  options.norm_epsilon = 1e-3;
+  options.rotary.mscale = 1.0;
+  options.norm.epsilon = 1e-3;
   CHECK_THROWS_WITH(
       gguf_architecture("deepseek_v3", options),
       ContainsSubstring("because of rope_mscale (1), norm_epsilon (0.001)"));
@@ -121,10 +121,10 @@ TEST_CASE("gguf_architecture: latent attention as one head of latent vectors", "
 
 TEST_CASE("gguf_architecture: windows by layer", "[conversion]") {
   auto options = small_mixtral();
-  options.norm = "layer";
-  options.norm_placement = "parallel";
+  options.norm.kind = NormKind::layer;
+  options.norm_placement = NormPlacement::parallel;
   options.logits_multiplier = 0.25;
-  options.sliding_window = 6;
+  options.attention.sliding_window = 6;
   options.full_attention_layers = {0, 2};
   options.no_rope_layers = {2};
   options.dense_layers = {0};
@@ -144,14 +144,14 @@ TEST_CASE("gguf_architecture: windows by layer", "[conversion]") {
 TEST_CASE("gguf_architecture: layers with experts at a distance", "[conversion]") {
   auto options = small_mixtral();
   options.num_layers = 6;
-  options.attention_chunk = 8192;
+  options.attention.chunk = 8192;
   options.full_attention_layers = options.no_rope_layers = {3};
-  options.query_growth = 0.1;
-  options.qk_norm = true;
-  options.qk_norm_kind = "unweighted";
-  options.router_score = "sigmoid";
-  options.normalize_weights = false;
-  options.weights_on_input = true;
+  options.attention.query_growth = 0.1;
+  options.attention.qk_norm = true;
+  options.attention.qk_norm_kind = QKNorm::unweighted;
+  options.router.score = RouterScore::sigmoid;
+  options.router.normalize_weights = false;
+  options.router.weights_on_input = true;
   options.shared_expert_dim = options.expert_dim;
   options.dense_layers = {0, 1, 3, 4};
   const auto metadata = gguf_metadata(gguf_architecture("llama4_text", options), options);

@@ -9,7 +9,8 @@ using namespace moe::testing;
 TEST_CASE("add_tokens: old tokens stay, new rows are the mean", "[conversion]") {
   const bool tied = GENERATE(true, false);
   CAPTURE(tied);
-  DecoderOptions options{.vocab_size = 20, .model_dim = 16, .num_layers = 1, .num_heads = 2};
+  DecoderOptions options{
+      .vocab_size = 20, .model_dim = 16, .num_layers = 1, .attention = {.num_heads = 2}};
   options.num_experts = 4;
   options.experts_per_token = 2;
   options.expert_dim = 8;

@@ -20,123 +20,125 @@ using Change = std::function<void(DecoderOptions&)>;
 // Every option of the blocks at a value that is not its default.
 std::vector<std::pair<std::string, Change>> decoder_forms() {
   return {
-      {"norms after", [](DecoderOptions& o) { o.norm_placement = "after"; }},
-      {"norms before and after", [](DecoderOptions& o) { o.norm_placement = "both"; }},
+      {"norms after", [](DecoderOptions& o) { o.norm_placement = NormPlacement::after; }},
+      {"norms before and after",
+       [](DecoderOptions& o) { o.norm_placement = NormPlacement::both; }},
       {"parallel, layer norm",
        [](DecoderOptions& o) {
-         o.norm_placement = "parallel";
-         o.norm = "layer";
+         o.norm_placement = NormPlacement::parallel;
+         o.norm.kind = NormKind::layer;
        }},
-      {"layer norm with bias", [](DecoderOptions& o) { o.norm = "layer_bias"; }},
+      {"layer norm with bias", [](DecoderOptions& o) { o.norm.kind = NormKind::layer_bias; }},
       {"norm over all heads, clipped",
        [](DecoderOptions& o) {
-         o.qk_norm_kind = "full";
-         o.clip_qkv = 0.7;
+         o.attention.qk_norm_kind = QKNorm::full;
+         o.attention.clip_qkv = 0.7;
        }},
       {"norm without weights, no positions in one layer",
        [](DecoderOptions& o) {
-         o.qk_norm_kind = "unweighted";
+         o.attention.qk_norm_kind = QKNorm::unweighted;
          o.no_rope_layers = {1};
-         o.query_growth = 0.5;
-         o.query_growth_length = 3;
+         o.attention.query_growth = 0.5;
+         o.attention.query_growth_length = 3;
        }},
       {"norm after positions, partial rotary",
        [](DecoderOptions& o) {
-         o.qk_norm_after_rope = true;
-         o.head_dim = 8;
-         o.rotary_dim = 4;
+         o.attention.qk_norm_after_rope = true;
+         o.attention.head_dim = 8;
+         o.rotary.dim = 4;
        }},
       {"sinks, window in one layer",
        [](DecoderOptions& o) {
-         o.attention_sinks = true;
-         o.sliding_window = 4;
+         o.attention.sinks = true;
+         o.attention.sliding_window = 4;
          o.full_attention_layers = {0};
        }},
       {"chunks, gate",
        [](DecoderOptions& o) {
-         o.attention_chunk = 5;
-         o.attention_gate = "sigmoid";
+         o.attention.chunk = 5;
+         o.attention.gate = AttentionGate::sigmoid;
        }},
       {"gate per head, other heads",
        [](DecoderOptions& o) {
-         o.attention_gate = "softplus_per_head";
-         o.head_dim = 4;
+         o.attention.gate = AttentionGate::softplus_per_head;
+         o.attention.head_dim = 4;
          o.layer_num_heads = {4, 6};
-         o.qkv_bias = true;
+         o.attention.qkv_bias = true;
        }},
       {"latent attention",
        [](DecoderOptions& o) {
-         o.qk_norm = false;
-         o.num_kv_heads = 4;
-         o.head_dim = 6;
-         o.rotary_dim = 2;
-         o.value_head_dim = 5;
-         o.key_value_latent_dim = 7;
-         o.query_latent_dim = 8;
-         o.attention_bias = true;
-         o.query_growth = 0.5;
-         o.query_growth_length = 3;
-         o.rope_scaling = "yarn";
-         o.rope_factor = 4.0;
-         o.rope_mscale_all_dim = 0.7;
-         o.rope_original_length = 12;
+         o.attention.qk_norm = false;
+         o.attention.num_kv_heads = 4;
+         o.attention.head_dim = 6;
+         o.rotary.dim = 2;
+         o.attention.value_head_dim = 5;
+         o.attention.key_value_latent_dim = 7;
+         o.attention.query_latent_dim = 8;
+         o.attention.bias = true;
+         o.attention.query_growth = 0.5;
+         o.attention.query_growth_length = 3;
+         o.rotary.scaling = RotaryScaling::yarn;
+         o.rotary.factor = 4.0;
+         o.rotary.mscale_all_dim = 0.7;
+         o.rotary.original_length = 12;
        }},
       {"multipliers and biases of the head",
        [](DecoderOptions& o) {
          o.embedding_multiplier = 2.0;
          o.residual_multiplier = 0.5;
          o.logits_multiplier = 0.3;
-         o.attention_multiplier = 0.2;
+         o.attention.multiplier = 0.2;
          o.head_bias = true;
        }},
       {"sigmoid scores, selection bias, groups",
        [](DecoderOptions& o) {
-         o.router_score = "sigmoid";
-         o.router_selection_bias = true;
-         o.router_selection = "groups_by_top2";
-         o.router_groups = 2;
-         o.router_groups_kept = 1;
+         o.router.score = RouterScore::sigmoid;
+         o.router.selection_bias = true;
+         o.router.selection = RouterSelection::groups_by_top2;
+         o.router.groups = 2;
+         o.router.groups_kept = 1;
          o.moe_output_norm = true;
        }},
       {"weights on the input, shared expert halved",
        [](DecoderOptions& o) {
-         o.weights_on_input = true;
+         o.router.weights_on_input = true;
          o.shared_expert_dim = 8;
          o.moe_output_multiplier = 0.5;
-         o.router_logit_cap = 1.0;
+         o.router.logit_cap = 1.0;
        }},
       {"cosine gate, another score, softmax of the chosen",
        [](DecoderOptions& o) {
-         o.router_gate = "cosine";
-         o.router_cosine_dim = 5;
-         o.router_noise = "learned";
-         o.router_score = "sqrt_softplus";
-         o.router_weighting = "softmax";
-         o.capacity_factor = 0.5;
+         o.router.gate = RouterGate::cosine;
+         o.router.cosine_dim = 5;
+         o.router.noise = RouterNoise::learned;
+         o.router.score = RouterScore::sqrt_softplus;
+         o.router.weighting = RouterWeighting::softmax;
+         o.router.capacity_factor = 0.5;
        }},
-      {"routing by hash", [](DecoderOptions& o) { o.router_selection = "hash"; }},
+      {"routing by hash",
+       [](DecoderOptions& o) { o.router.selection = RouterSelection::hash; }},
       {"clamped experts with biases",
        [](DecoderOptions& o) {
-         o.activation_limit = 0.4;
-         o.activation_sigmoid_scale = 1.7;
-         o.activation_offset = 1.0;
+         o.expert.limit = 0.4;
+         o.expert.sigmoid_scale = 1.7;
+         o.expert.offset = 1.0;
          o.expert_bias = true;
-         o.router_bias = true;
+         o.router.bias = true;
        }},
       {"positions of each layer",
        [](DecoderOptions& o) {
          o.layer_rope_theta = {100.0, 5000.0};
          o.layer_rotary_dim = {2, 4};
-         o.rope_scaling = "llama3";
-         o.rope_factor = 3.0;
+         o.rotary.scaling = RotaryScaling::llama3;
+         o.rotary.factor = 3.0;
          o.rope_unscaled_layers = {1};
        }},
       {"longrope",
        [](DecoderOptions& o) {
-         o.rope_scaling = "longrope";
-         o.rope_original_length = 9;
-         o.rope_short_factors = {1.0, 2.0};
-         o.rope_long_factors = {3.0, 5.0};
+         o.rotary.scaling = RotaryScaling::longrope;
+         o.rotary.original_length = 9;
+         o.rotary.short_factors = {1.0, 2.0};
+         o.rotary.long_factors = {3.0, 5.0};
        }},
   };
 }

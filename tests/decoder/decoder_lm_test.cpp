@@ -42,7 +42,7 @@ TEST_CASE("DecoderLM: with a state equals without, for every prompt length", "[d
   torch::manual_seed(1);
   const torch::NoGradGuard no_grad;
   auto options = tiny_decoder();
-  options.sliding_window = GENERATE(as<int64_t>(), 0, 5);
+  options.attention.sliding_window = GENERATE(as<int64_t>(), 0, 5);
   DecoderLM model(options);
   const auto ids = random_ids(1, 20);
   const auto expected = all_logits(model, ids);
@@ -64,7 +64,7 @@ TEST_CASE(
   torch::manual_seed(1);
   auto options = tiny_decoder();
   options.dense_layers = {};
-  options.router_selection = "hash";
+  options.router.selection = RouterSelection::hash;
   DecoderLM model(options);
   const torch::NoGradGuard no_grad;
   const auto ids = torch::tensor({{3, 7, 3, 9, 7}}, torch::kInt64);
@@ -85,8 +85,8 @@ TEST_CASE(
 
 TEST_CASE("DecoderLM: experts that choose cannot continue a text", "[decoder]") {
   auto options = tiny_decoder();
-  options.router_selection = "expert_choice";
-  options.router_sees_future = true;
+  options.router.selection = RouterSelection::expert_choice;
+  options.router.sees_future = true;
   DecoderLM model(options);
   CHECK(model->forward(random_ids(2, 6)).hidden.sizes() == torch::IntArrayRef({2, 6, 16}));
   auto state = model->make_state(1, 4);
@@ -98,7 +98,7 @@ TEST_CASE("DecoderLM: experts that choose cannot continue a text", "[decoder]") 
 TEST_CASE("DecoderLM: with a capacity by position, the past does not change", "[decoder]") {
   torch::manual_seed(0);
   auto options = tiny_decoder();
-  options.capacity_factor = 0.6;
+  options.router.capacity_factor = 0.6;
   DecoderLM model(options);
   const auto ids = random_ids(1, 12);
   auto changed = ids.clone();
@@ -137,18 +137,18 @@ TEST_CASE("DecoderLM: parameters are those that checkpoints and counts expect", 
     options.tie_embeddings = true;
   }
   SECTION("a router with all it may have") {
-    options.router_gate = "cosine";
-    options.router_cosine_dim = 5;
-    options.router_bias = true;
-    options.router_noise = "learned";
+    options.router.gate = RouterGate::cosine;
+    options.router.cosine_dim = 5;
+    options.router.bias = true;
+    options.router.noise = RouterNoise::learned;
   }
   SECTION("everything") {
-    options.attention_bias = true;
+    options.attention.bias = true;
     options.expert_bias = true;
-    options.gated = false;
+    options.expert.gated = false;
     options.shared_expert_dim = 8;
     options.shared_expert_gate = true;
-    options.qk_norm = false;
+    options.attention.qk_norm = false;
   }
   DecoderLM model(options);
   std::vector<NamedShape> actual;

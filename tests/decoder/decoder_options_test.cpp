@@ -28,27 +28,22 @@ TEST_CASE("DecoderOptions: impossible sizes are named with the allowed values", 
         ContainsSubstring("experts_per_token: 9") && ContainsSubstring("num_experts (8)"));
   }
   SECTION("heads that do not divide the width") {
-    options.num_heads = 3;
+    options.attention.num_heads = 3;
     REQUIRE_THROWS_WITH(
         validate(options), ContainsSubstring("num_heads: 3") && ContainsSubstring("256"));
   }
   SECTION("key heads that do not divide the query heads") {
-    options.num_kv_heads = 3;
+    options.attention.num_kv_heads = 3;
     REQUIRE_THROWS_WITH(validate(options), ContainsSubstring("num_kv_heads: 3"));
   }
   SECTION("an odd head") {
-    options.head_dim = 33;
+    options.attention.head_dim = 33;
     REQUIRE_THROWS_WITH(validate(options), ContainsSubstring("head_dim: 33"));
   }
   SECTION("a dense layer that is not there") {
     options.dense_layers = {4};
     REQUIRE_THROWS_WITH(
         validate(options), ContainsSubstring("no layer 4") && ContainsSubstring("0 to 3"));
-  }
-  SECTION("an unknown activation") {
-    options.activation = "swish";
-    REQUIRE_THROWS_WITH(
-        validate(options), ContainsSubstring("'swish'") && ContainsSubstring("gelu_tanh"));
   }
 }
 
@@ -58,48 +53,44 @@ TEST_CASE("DecoderOptions: combinations that no model can have are named", "[dec
     REQUIRE_THROWS_WITH(validate(options), ContainsSubstring(text));
   };
   SECTION("a window and chunks") {
-    options.sliding_window = options.attention_chunk = 4;
+    options.attention.sliding_window = options.attention.chunk = 4;
     refuses("attention_chunk");
   }
   SECTION("groups that do not divide the experts") {
-    options.router_selection = "groups_by_max";
-    options.router_groups = 3;
+    options.router.selection = RouterSelection::groups_by_max;
+    options.router.groups = 3;
     refuses("router_groups: 3");
   }
   SECTION("too few experts in the groups kept") {
-    options.router_selection = "groups_by_max";
-    options.router_groups = 8;
+    options.router.selection = RouterSelection::groups_by_max;
+    options.router.groups = 8;
     refuses("router_groups_kept: 1");
   }
   SECTION("three experts by sparsemixer") {
-    options.router_weighting = "sparsemixer";
+    options.router.weighting = RouterWeighting::sparsemixer;
     options.experts_per_token = 3;
     refuses("experts_per_token: 3");
   }
   SECTION("routing that does not fit") {
-    options.router_score = "identity";
+    options.router.score = RouterScore::identity;
     refuses("normalize_weights: identity");
   }
   SECTION("jitter that could turn a sign") {
-    options.router_jitter = 1.0;
+    options.router.jitter = 1.0;
     refuses("router_jitter: 1 is not possible");
   }
   SECTION("a negative capacity") {
-    options.capacity_factor = -0.5;
+    options.router.capacity_factor = -0.5;
     refuses("capacity_factor: -0.5");
   }
-  SECTION("an unknown gate") {
-    options.router_gate = "bilinear";
-    refuses("router_gate: 'bilinear' is not possible; linear or cosine");
-  }
   SECTION("latent attention without a part that has no position") {
-    options.qk_norm = false;
-    options.key_value_latent_dim = 8;
+    options.attention.qk_norm = false;
+    options.attention.key_value_latent_dim = 8;
     refuses("rotary_dim: 64");
   }
   SECTION("latent attention with a norm of heads") {
-    options.key_value_latent_dim = 8;
-    options.rotary_dim = 8;
+    options.attention.key_value_latent_dim = 8;
+    options.rotary.dim = 8;
     refuses("qk_norm");
   }
   SECTION("a list that is too short") {
@@ -107,12 +98,8 @@ TEST_CASE("DecoderOptions: combinations that no model can have are named", "[dec
     refuses("layer_rope_theta: 2 values for 4 layers");
   }
   SECTION("longrope without its divisors") {
-    options.rope_scaling = "longrope";
+    options.rotary.scaling = RotaryScaling::longrope;
     refuses("rope_short_factors");
-  }
-  SECTION("a word that is not known") {
-    options.norm_placement = "inside";
-    refuses("norm_placement: 'inside'");
   }
 }
 
@@ -120,48 +107,50 @@ TEST_CASE("DecoderOptions: routing that sees the future must be asked for", "[de
   auto options = valid_options();
   const char* reason = "";
   SECTION("experts that choose") {
-    options.router_selection = "expert_choice";
+    options.router.selection = RouterSelection::expert_choice;
     reason = "router_selection: expert_choice lets experts choose";
   }
   SECTION("balance over the batch") {
-    options.router_selection = "sinkhorn";
+    options.router.selection = RouterSelection::sinkhorn;
     reason = "router_selection: sinkhorn balances";
   }
   SECTION("dropping by score") {
-    options.capacity_factor = 1.0;
-    options.capacity_drop = "score";
+    options.router.capacity_factor = 1.0;
+    options.router.capacity_drop = CapacityDrop::score;
     reason = "capacity_drop: by score";
   }
   REQUIRE_THROWS_WITH(
       validate(options),
       ContainsSubstring(reason) && ContainsSubstring("depend on tokens after it") &&
           ContainsSubstring("set router_sees_future"));
-  options.router_sees_future = true;
+  options.router.sees_future = true;
   CHECK_NOTHROW(validate(options));
-  CHECK(generation_obstacle(options).empty() == (options.router_selection != "expert_choice"));
+  CHECK(
+      generation_obstacle(options).empty() ==
+      (options.router.selection != RouterSelection::expert_choice));
 }
 
 TEST_CASE("canonical: ways of routing that are the same", "[decoder]") {
   const auto options = valid_options();
   auto other = options;
   SECTION("softmax over the chosen") {
-    other.router_weighting = "softmax";
-    other.normalize_weights = false;
-    other.normalize_power = 3.0;
+    other.router.weighting = RouterWeighting::softmax;
+    other.router.normalize_weights = false;
+    other.router.normalize_power = 3.0;
   }
   SECTION("numbers of what is not there") {
-    other.router_cosine_dim = 8;
-    other.router_cosine_temperature = 0.1;
-    other.capacity_drop = "score";
-    other.router_sees_future = true;
+    other.router.cosine_dim = 8;
+    other.router.cosine_temperature = 0.1;
+    other.router.capacity_drop = CapacityDrop::score;
+    other.router.sees_future = true;
   }
   CHECK_FALSE((other == options));
   CHECK((canonical(other) == canonical(options)));
   // Of other scores, the softmax is not their quotient.
-  other.router_weighting = "softmax";
-  other.router_score = "sigmoid";
+  other.router.weighting = RouterWeighting::softmax;
+  other.router.score = RouterScore::sigmoid;
   auto sigmoid = options;
-  sigmoid.router_score = "sigmoid";
+  sigmoid.router.score = RouterScore::sigmoid;
   CHECK_FALSE((canonical(other) == canonical(sigmoid)));
 }
 
@@ -169,23 +158,23 @@ TEST_CASE("canonical: the same model has the same options", "[decoder]") {
   const auto options = valid_options();
   auto other = options;
   SECTION("defaults written out") {
-    other.num_kv_heads = 4;
-    other.head_dim = other.rotary_dim = 64;
+    other.attention.num_kv_heads = 4;
+    other.attention.head_dim = other.rotary.dim = 64;
     other.layer_num_heads = {4, 4, 4, 4};
     other.layer_rope_theta = {1e4, 1e4, 1e4, 1e4};
-    other.attention_multiplier = 0.125;
+    other.attention.multiplier = 0.125;
   }
   SECTION("numbers of what is not there") {
     other.full_attention_layers = {1};
-    other.rope_factor = 8.0;
+    other.rotary.factor = 8.0;
     other.dense_dim = 77;
-    other.router_groups = 2;
-    other.sparsemixer_jitter = 0.5;
-    other.query_growth_length = 3;
-    other.normalize_power = 1.0;
+    other.router.groups = 2;
+    other.router.sparsemixer_jitter = 0.5;
+    other.attention.query_growth_length = 3;
+    other.router.normalize_power = 1.0;
   }
   SECTION("a window of which every layer is free") {
-    other.sliding_window = 9;
+    other.attention.sliding_window = 9;
     other.full_attention_layers = {3, 2, 1, 0};
   }
   CHECK_FALSE((other == options));
@@ -197,36 +186,36 @@ TEST_CASE("has_plain_form: whatever changes the blocks is not plain", "[decoder]
   auto options = valid_options();
   CHECK(has_plain_form(options));
   SECTION("what plain models may differ in") {
-    options.sliding_window = 8;
-    options.qk_norm = false;
+    options.attention.sliding_window = 8;
+    options.attention.qk_norm = false;
     options.shared_expert_dim = 16;
     options.tie_embeddings = true;
-    options.capacity_factor = 1.25;
-    options.router_jitter = 0.1;
+    options.router.capacity_factor = 1.25;
+    options.router.jitter = 0.1;
     CHECK(has_plain_form(options));
     return;
   }
   SECTION("routing by hash") {
-    options.router_selection = "hash";
+    options.router.selection = RouterSelection::hash;
   }
   SECTION("noise, which has weights") {
-    options.router_noise = "learned";
+    options.router.noise = RouterNoise::learned;
   }
   SECTION("norms") {
-    options.norm_placement = "both";
+    options.norm_placement = NormPlacement::both;
   }
   SECTION("a window in some layers") {
-    options.sliding_window = 8;
+    options.attention.sliding_window = 8;
     options.full_attention_layers = {0};
   }
   SECTION("positions") {
-    options.rotary_dim = 32;
+    options.rotary.dim = 32;
   }
   SECTION("multipliers") {
     options.residual_multiplier = 0.5;
   }
   SECTION("scores") {
-    options.router_score = "sigmoid";
+    options.router.score = RouterScore::sigmoid;
   }
   CHECK_FALSE(has_plain_form(options));
 }
@@ -236,7 +225,7 @@ TEST_CASE("count_parameters counts K of E experts as active", "[decoder]") {
       .vocab_size = 10,
       .model_dim = 4,
       .num_layers = 2,
-      .num_heads = 2,
+      .attention = {.num_heads = 2},
       .num_experts = 3,
       .experts_per_token = 2,
       .expert_dim = 5,
@@ -277,9 +266,9 @@ TEST_CASE("DecoderOptions: numbers of experts by layer", "[decoder]") {
   options.layer_num_experts = {8, 8};
   CHECK_THROWS_WITH(validate(options), ContainsSubstring("2 values for 4 layers"));
   options.layer_num_experts = {4, 0, 8, 8};
-  options.router_selection = "groups_by_max";
-  options.router_groups = 2;
-  options.router_groups_kept = 2;
+  options.router.selection = RouterSelection::groups_by_max;
+  options.router.groups = 2;
+  options.router.groups_kept = 2;
   CHECK_THROWS_WITH(
       validate(options), ContainsSubstring("layers with different numbers of experts need"));
 }

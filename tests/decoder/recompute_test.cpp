@@ -82,20 +82,20 @@ TEST_CASE(
   auto options = tiny_decoder();
   options.dense_layers = {};
   SECTION("noise, jitter and a capacity") {
-    options.router_noise = "learned";
-    options.router_jitter = 0.2;
-    options.capacity_factor = 0.7;
+    options.router.noise = RouterNoise::learned;
+    options.router.jitter = 0.2;
+    options.router.capacity_factor = 0.7;
   }
   SECTION("sparsemixer") {
-    options.router_weighting = "sparsemixer";
-    options.sparsemixer_jitter = 1.0;
+    options.router.weighting = RouterWeighting::sparsemixer;
+    options.router.sparsemixer_jitter = 1.0;
   }
   SECTION("expert choice") {
-    options.router_selection = "expert_choice";
-    options.router_sees_future = true;
+    options.router.selection = RouterSelection::expert_choice;
+    options.router.sees_future = true;
   }
   SECTION("hash") {
-    options.router_selection = "hash";
+    options.router.selection = RouterSelection::hash;
   }
   DecoderLM model(options);
   const auto expected = two_backward_passes(model, {}, /*recompute=*/false);

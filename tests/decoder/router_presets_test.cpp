@@ -53,22 +53,22 @@ TEST_CASE("router presets: say what they are known for", "[decoder]") {
     return with_router_preset(eight_experts(), name);
   };
   CHECK(preset("switch").experts_per_token == 1);
-  CHECK_FALSE(preset("switch").normalize_weights);
-  CHECK(preset("switch").capacity_factor == 1.25);
-  CHECK(preset("switch").router_jitter == 0.01);
-  CHECK(preset("gshard").capacity_factor == 1.0);
+  CHECK_FALSE(preset("switch").router.normalize_weights);
+  CHECK(preset("switch").router.capacity_factor == 1.25);
+  CHECK(preset("switch").router.jitter == 0.01);
+  CHECK(preset("gshard").router.capacity_factor == 1.0);
   CHECK(preset("mixtral").experts_per_token == 2);
   CHECK(preset("olmoe").experts_per_token == 4);
-  CHECK_FALSE(preset("olmoe").normalize_weights);
-  CHECK(preset("deepseek-v2").router_selection == "groups_by_max");
-  CHECK(preset("deepseek-v3").router_score == "sigmoid");
-  CHECK(preset("deepseek-v3").router_selection_bias);
-  CHECK(preset("deepseek-v3").routed_scaling_factor == 2.5);
-  CHECK(preset("gpt-oss").router_bias);
-  CHECK(preset("llama4").weights_on_input);
-  CHECK(preset("llama4").router_score == "sigmoid");
-  CHECK(preset("st-moe").capacity_factor == 1.25);
-  CHECK(preset("expert-choice").router_selection == "expert_choice");
+  CHECK_FALSE(preset("olmoe").router.normalize_weights);
+  CHECK(preset("deepseek-v2").router.selection == RouterSelection::groups_by_max);
+  CHECK(preset("deepseek-v3").router.score == RouterScore::sigmoid);
+  CHECK(preset("deepseek-v3").router.selection_bias);
+  CHECK(preset("deepseek-v3").router.routed_scaling_factor == 2.5);
+  CHECK(preset("gpt-oss").router.bias);
+  CHECK(preset("llama4").router.weights_on_input);
+  CHECK(preset("llama4").router.score == RouterScore::sigmoid);
+  CHECK(preset("st-moe").router.capacity_factor == 1.25);
+  CHECK(preset("expert-choice").router.selection == RouterSelection::expert_choice);
   CHECK(preset("dense").experts_per_token == 8);
   CHECK(find_router_preset("st-moe").router_z_weight == 0.001);
   CHECK_FALSE(find_router_preset("llama4").load_balancing_weight);
@@ -76,20 +76,20 @@ TEST_CASE("router presets: say what they are known for", "[decoder]") {
 
 TEST_CASE("router presets: nothing of another way of routing is left", "[decoder]") {
   auto options = eight_experts();
-  options.router_noise = "learned";
-  options.router_gate = "cosine";
-  options.router_weighting = "sparsemixer";
-  options.router_logit_cap = 3.0;
-  options.normalize_power = 2.0;
-  options.capacity_factor = 7.0;
-  options.weights_on_input = true;
-  options.router_groups = 4;
-  options.router_groups_kept = 2;
+  options.router.noise = RouterNoise::learned;
+  options.router.gate = RouterGate::cosine;
+  options.router.weighting = RouterWeighting::sparsemixer;
+  options.router.logit_cap = 3.0;
+  options.router.normalize_power = 2.0;
+  options.router.capacity_factor = 7.0;
+  options.router.weights_on_input = true;
+  options.router.groups = 4;
+  options.router.groups_kept = 2;
   options.model_dim = 64;
   auto expected = eight_experts();
   expected.model_dim = 64;
-  expected.router_groups = 4;
-  expected.router_groups_kept = 2;
+  expected.router.groups = 4;
+  expected.router.groups_kept = 2;
   for (const auto& preset : router_presets()) {
     CAPTURE(preset.name);
     CHECK((

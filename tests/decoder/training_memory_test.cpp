@@ -18,8 +18,8 @@ DecoderOptions wide_decoder() {
   options.context_length = 256;
   options.model_dim = 64;
   options.num_layers = 4;
-  options.num_heads = 4;
-  options.num_kv_heads = 2;
+  options.attention.num_heads = 4;
+  options.attention.num_kv_heads = 2;
   options.num_experts = 8;
   options.experts_per_token = 2;
   options.expert_dim = 96;
@@ -70,23 +70,23 @@ TEST_CASE(
   if (kind == 1) {
     options.dense_layers = {0, 1, 2, 3};
   } else if (kind == 2) {
-    options.gated = false;
-    options.qk_norm = false;
-    options.num_kv_heads = 4;
+    options.expert.gated = false;
+    options.attention.qk_norm = false;
+    options.attention.num_kv_heads = 4;
   } else if (kind == 3) {
     options.shared_expert_dim = 48;
     options.shared_expert_gate = true;
   } else if (kind == 4) {
     options.layer_num_heads = {4, 8, 12, 16};
-    options.head_dim = 16;
+    options.attention.head_dim = 16;
   } else if (kind >= 5) {
-    options.qk_norm = false;
-    options.num_kv_heads = 4;
-    options.head_dim = 32;
-    options.rotary_dim = 8;
-    options.key_value_latent_dim = 40;
-    options.value_head_dim = kind == 5 ? 24 : 32;
-    options.query_latent_dim = kind == 5 ? 48 : 0;
+    options.attention.qk_norm = false;
+    options.attention.num_kv_heads = 4;
+    options.attention.head_dim = 32;
+    options.rotary.dim = 8;
+    options.attention.key_value_latent_dim = 40;
+    options.attention.value_head_dim = kind == 5 ? 24 : 32;
+    options.attention.query_latent_dim = kind == 5 ? 48 : 0;
   }
   const bool recompute = GENERATE(false, true);
   CAPTURE(kind, recompute);

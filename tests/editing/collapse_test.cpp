@@ -30,10 +30,10 @@ TEST_CASE("collapse by concatenation computes an even mixture exactly", "[editin
   auto options = tiny_decoder(); // layer 0 is dense and narrower than what layer 1 becomes
   const std::string form = GENERATE("plain", "ungated", "bias", "shared", "scaled");
   CAPTURE(form);
-  options.gated = form != "ungated";
+  options.expert.gated = form != "ungated";
   options.expert_bias = form == "bias";
   options.shared_expert_dim = form == "shared" ? 10 : 0;
-  options.routed_scaling_factor = form == "scaled" ? 1.5 : 1.0;
+  options.router.routed_scaling_factor = form == "scaled" ? 1.5 : 1.0;
   options.moe_output_multiplier = form == "scaled" ? 0.7 : 1.0;
   const TemporaryFolder folder;
   auto mixture = even_mixture(options);
@@ -108,9 +108,10 @@ TEST_CASE("collapse refuses what a dense network cannot be", "[editing]") {
   refuses(nothing, {.weights = {1.0}}, "weights: 1 numbers for 4 experts");
   refuses(nothing, {.weights = {0.0, 0.0, 0.0, 0.0}}, "not all 0");
   refuses(nothing, {.weights = {1.0, -1.0, 1.0, 1.0}}, "at least 0");
-  refuses([](auto& model) { model.normalize_weights = false; }, {}, "depends on the token");
+  refuses(
+      [](auto& model) { model.router.normalize_weights = false; }, {}, "depends on the token");
   refuses([](auto& model) { model.moe_output_norm = true; }, {}, "moe_output_norm");
-  refuses([](auto& model) { model.weights_on_input = true; }, {}, "weights_on_input");
+  refuses([](auto& model) { model.router.weights_on_input = true; }, {}, "weights_on_input");
   refuses(
       [](auto& model) {
         model.shared_expert_dim = 4;

@@ -52,11 +52,11 @@ TEST_CASE(
        {"selection bias", "identity"}}));
   CAPTURE(form, score);
   auto options = moe_decoder();
-  options.router_bias = form == "bias";
-  options.router_selection_bias = form == "selection bias";
-  options.router_score = score;
-  options.normalize_weights = score != "identity";
-  options.router_logit_cap = form == "cap" || score == "sigmoid" ? 8.0 : 0.0;
+  options.router.bias = form == "bias";
+  options.router.selection_bias = form == "selection bias";
+  options.router.score = enum_from_name<RouterScore>("router_score", score);
+  options.router.normalize_weights = score != "identity";
+  options.router.logit_cap = form == "cap" || score == "sigmoid" ? 8.0 : 0.0;
   const TemporaryFolder folder;
   auto model = random_model(options);
   draw_selection_biases(model);
@@ -112,8 +112,8 @@ TEST_CASE("grow adds to a layer of one expert", "[editing]") {
 
 TEST_CASE("grow does not depend on what a router does in training", "[editing]") {
   auto options = moe_decoder();
-  options.router_jitter = 0.5;
-  options.router_selection_bias = true; // whose thresholds come from the router itself
+  options.router.jitter = 0.5;
+  options.router.selection_bias = true; // whose thresholds come from the router itself
   const TemporaryFolder folder;
   const auto source = save(folder.path() / "model", random_model(options));
   const auto reported = [&](uint64_t seed) {
@@ -174,7 +174,7 @@ TEST_CASE("grow refuses what makes no sense", "[editing]") {
   const auto dense = save(folder.path() / "dense", random_model(options));
   CHECK_THROWS_WITH(grow(dense, {}), ContainsSubstring("the model has no experts"));
   auto cosine = tiny_decoder();
-  cosine.router_gate = "cosine";
+  cosine.router.gate = RouterGate::cosine;
   const auto by_cosine = save(folder.path() / "cosine", random_model(cosine));
   CHECK_THROWS_WITH(grow(by_cosine, {}), ContainsSubstring("router_gate is cosine"));
   CHECK_THROWS_WITH(

@@ -13,7 +13,9 @@ TEST_CASE("run_layers brings tokens to the experts as the whole model does", "[e
   options.num_layers = 3;
   const std::string form = GENERATE("plain", "parallel", "after", "scaled");
   CAPTURE(form);
-  options.norm_placement = form == "parallel" || form == "after" ? form : "before";
+  options.norm_placement = form == "parallel" ? NormPlacement::parallel
+                           : form == "after"  ? NormPlacement::after
+                                              : NormPlacement::before;
   if (form == "scaled") {
     options.embedding_multiplier = 3.0;
     options.residual_multiplier = 0.5;

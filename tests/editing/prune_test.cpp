@@ -14,7 +14,7 @@ namespace {
 DecoderOptions biased_decoder() {
   auto options = tiny_decoder();
   options.dense_layers.clear();
-  options.router_bias = true;
+  options.router.bias = true;
   options.num_experts = 5;
   return options;
 }
@@ -90,9 +90,9 @@ TEST_CASE("prune removes what is not chosen, or is chosen for nothing", "[editin
 TEST_CASE("prune takes rows of every kind of router along", "[editing]") {
   const TemporaryFolder folder;
   auto options = tiny_decoder();
-  options.router_gate = "cosine";
-  options.router_cosine_dim = 6;
-  options.router_noise = "learned";
+  options.router.gate = RouterGate::cosine;
+  options.router.cosine_dim = 6;
+  options.router.noise = RouterNoise::learned;
   auto model = random_model(options);
   const auto source = save(folder.path() / "model", model);
   const auto edited = prune(source, {.experts = 3}, {text_between("text", 0, 23)});
@@ -148,9 +148,9 @@ TEST_CASE("prune refuses what makes no sense", "[editing]") {
   refuses({.experts = 3, .layers = {2}}, "layers: 2 is not a layer with experts");
   CHECK_THROWS_WITH(prune(source, {.experts = 3}, {}), ContainsSubstring("needs a text"));
   auto groups = tiny_decoder();
-  groups.router_selection = "groups_by_max";
-  groups.router_groups = 2;
-  groups.router_groups_kept = 1;
+  groups.router.selection = RouterSelection::groups_by_max;
+  groups.router.groups = 2;
+  groups.router.groups_kept = 1;
   const auto grouped = save(folder.path() / "grouped", random_model(groups));
   CHECK_THROWS_WITH(prune(grouped, {.experts = 3}, {text}), ContainsSubstring("groups_by_max"));
 }

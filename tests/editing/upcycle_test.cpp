@@ -26,7 +26,7 @@ TEST_CASE("upcycle computes what the dense model did", "[editing]") {
   const bool bias = GENERATE(false, true);
   CAPTURE(parts, gated, bias);
   auto options = dense_decoder();
-  options.gated = gated;
+  options.expert.gated = gated;
   options.feed_forward_bias = bias;
   const TemporaryFolder folder;
   auto dense = random_model(options);

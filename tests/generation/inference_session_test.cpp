@@ -67,10 +67,10 @@ std::vector<DecoderOptions> packed_forms() {
   std::vector<DecoderOptions> forms;
   forms.push_back(tiny_decoder());
   auto grouped = tiny_decoder();
-  grouped.num_kv_heads = 1;
-  grouped.qk_norm = false;
-  grouped.attention_bias = true;
-  grouped.sliding_window = 5;
+  grouped.attention.num_kv_heads = 1;
+  grouped.attention.qk_norm = false;
+  grouped.attention.bias = true;
+  grouped.attention.sliding_window = 5;
   grouped.tie_embeddings = true;
   forms.push_back(grouped);
   auto shared = tiny_decoder();
@@ -78,63 +78,63 @@ std::vector<DecoderOptions> packed_forms() {
   shared.shared_expert_gate = true;
   shared.dense_layers = {0};
   shared.dense_dim = 40;
-  shared.normalize_weights = false;
-  shared.routed_scaling_factor = 1.7;
+  shared.router.normalize_weights = false;
+  shared.router.routed_scaling_factor = 1.7;
   forms.push_back(shared);
   auto ungated = tiny_decoder();
-  ungated.gated = false;
-  ungated.activation = "relu_squared";
+  ungated.expert.gated = false;
+  ungated.expert.activation = Activation::relu_squared;
   ungated.shared_expert_dim = 72;
   ungated.experts_per_token = ungated.num_experts;
   forms.push_back(ungated);
   auto dropping = tiny_decoder(); // in training only
   dropping.experts_per_token = 1;
-  dropping.normalize_weights = false;
-  dropping.capacity_factor = 0.5;
-  dropping.router_jitter = 0.3;
+  dropping.router.normalize_weights = false;
+  dropping.router.capacity_factor = 0.5;
+  dropping.router.jitter = 0.3;
   forms.push_back(dropping);
   auto multiplied = tiny_decoder();
   multiplied.embedding_multiplier = 1.5;
   multiplied.residual_multiplier = 0.6;
   multiplied.logits_multiplier = 0.3;
-  multiplied.attention_multiplier = 0.4;
+  multiplied.attention.multiplier = 0.4;
   multiplied.head_bias = true;
-  multiplied.qkv_bias = true;
-  multiplied.qk_norm = false;
+  multiplied.attention.qkv_bias = true;
+  multiplied.attention.qk_norm = false;
   forms.push_back(multiplied);
   auto positions = tiny_decoder();
   positions.num_layers = 4;
-  positions.num_kv_heads = 2;
-  positions.qk_norm_kind = "full";
-  positions.rotary_dim = 2;
+  positions.attention.num_kv_heads = 2;
+  positions.attention.qk_norm_kind = QKNorm::full;
+  positions.rotary.dim = 2;
   positions.no_rope_layers = {1};
-  positions.sliding_window = 4;
+  positions.attention.sliding_window = 4;
   positions.full_attention_layers = {1, 3};
-  positions.rope_scaling = "yarn";
-  positions.rope_factor = 3.0;
-  positions.rope_original_length = 16;
+  positions.rotary.scaling = RotaryScaling::yarn;
+  positions.rotary.factor = 3.0;
+  positions.rotary.original_length = 16;
   positions.rope_unscaled_layers = {2};
   positions.layer_rope_theta = {100.0, 100.0, 100.0, 5000.0};
   forms.push_back(positions);
   auto biased = tiny_decoder(); // as gpt_oss
-  biased.attention_bias = true;
-  biased.attention_sinks = true;
+  biased.attention.bias = true;
+  biased.attention.sinks = true;
   biased.expert_bias = true;
-  biased.router_bias = true;
-  biased.router_weighting = "softmax";
-  biased.router_score = "sigmoid";
-  biased.activation_limit = 0.5;
-  biased.activation_sigmoid_scale = 1.702;
-  biased.activation_offset = 1.0;
-  biased.rope_scaling = "linear";
-  biased.rope_factor = 2.0;
+  biased.router.bias = true;
+  biased.router.weighting = RouterWeighting::softmax;
+  biased.router.score = RouterScore::sigmoid;
+  biased.expert.limit = 0.5;
+  biased.expert.sigmoid_scale = 1.702;
+  biased.expert.offset = 1.0;
+  biased.rotary.scaling = RotaryScaling::linear;
+  biased.rotary.factor = 2.0;
   forms.push_back(biased);
   auto grouped_choice = tiny_decoder(); // as deepseek_v3 chooses
-  grouped_choice.router_score = "sigmoid";
-  grouped_choice.router_selection = "groups_by_top2";
-  grouped_choice.router_groups = 2;
-  grouped_choice.router_selection_bias = true;
-  grouped_choice.normalize_minimum = 0.9;
+  grouped_choice.router.score = RouterScore::sigmoid;
+  grouped_choice.router.selection = RouterSelection::groups_by_top2;
+  grouped_choice.router.groups = 2;
+  grouped_choice.router.selection_bias = true;
+  grouped_choice.router.normalize_minimum = 0.9;
   grouped_choice.feed_forward_bias = true;
   grouped_choice.shared_expert_dim = 20;
   grouped_choice.dense_layers = {0};
@@ -147,7 +147,8 @@ std::vector<DecoderOptions> packed_forms() {
 TEST_CASE("packed session: the logits of the modules, token by token", "[generation]") {
   for (const auto& options : packed_forms()) {
     for (const auto type : {WeightType::float32, WeightType::bfloat16, WeightType::int8}) {
-      CAPTURE(weight_type_name(type), options.num_kv_heads, options.shared_expert_dim);
+      CAPTURE(
+          weight_type_name(type), options.attention.num_kv_heads, options.shared_expert_dim);
       auto model = lively_model(options);
       const auto session = make_inference_session(model, type);
       CHECK(
@@ -247,10 +248,10 @@ TEST_CASE("open_inference_session: a folder gives what its model does", "[genera
 TEST_CASE("open_inference_session: modules for what is not packed", "[generation]") {
   const TemporaryFolder files;
   auto options = tiny_decoder();
-  options.key_value_latent_dim = 8;
-  options.num_kv_heads = 0;
-  options.rotary_dim = 2;
-  options.qk_norm = false;
+  options.attention.key_value_latent_dim = 8;
+  options.attention.num_kv_heads = 0;
+  options.rotary.dim = 2;
+  options.attention.qk_norm = false;
   const auto model = lively_model(options);
   save_model_folder(files.path() / "latent", options, state_dict(*model));
   const ModelFolder folder(files.path() / "latent");
@@ -264,15 +265,15 @@ TEST_CASE("make_inference_session: modules for what is not packed", "[generation
   auto options = tiny_decoder();
   std::string obstacle;
   SECTION("norms after the parts") {
-    options.norm_placement = "after";
+    options.norm_placement = NormPlacement::after;
     obstacle = "norm_placement";
   }
   SECTION("routing by hash") {
-    options.router_selection = "hash";
+    options.router.selection = RouterSelection::hash;
     obstacle = "router_selection";
   }
   SECTION("noise, which has weights") {
-    options.router_noise = "learned";
+    options.router.noise = RouterNoise::learned;
     obstacle = "router_noise";
   }
   auto model = lively_model(options);
@@ -290,8 +291,8 @@ TEST_CASE("make_inference_session: modules for what is not packed", "[generation
 
 TEST_CASE("make_inference_session: none where experts choose their tokens", "[generation]") {
   auto options = tiny_decoder();
-  options.router_selection = "expert_choice";
-  options.router_sees_future = true;
+  options.router.selection = RouterSelection::expert_choice;
+  options.router.sees_future = true;
   REQUIRE_THROWS_WITH(
       make_inference_session(lively_model(options)),
       ContainsSubstring("router_selection") && ContainsSubstring("tokens after it"));
@@ -299,11 +300,11 @@ TEST_CASE("make_inference_session: none where experts choose their tokens", "[ge
 
 TEST_CASE("module session: positions that change when a sequence grows", "[generation]") {
   auto options = tiny_decoder();
-  options.rope_scaling = "longrope";
-  options.rope_factor = 3.0;
-  options.rope_original_length = 16;
-  options.rope_short_factors = {1.0, 1.1};
-  options.rope_long_factors = {1.0, 4.0};
+  options.rotary.scaling = RotaryScaling::longrope;
+  options.rotary.factor = 3.0;
+  options.rotary.original_length = 16;
+  options.rotary.short_factors = {1.0, 1.1};
+  options.rotary.long_factors = {1.0, 4.0};
   auto model = lively_model(options);
   const auto session = make_inference_session(model);
   CHECK(session->description() == "modules (rope_scaling)");
@@ -356,7 +357,7 @@ TEST_CASE("packed session: the same bits for any number of threads", "[generatio
 
 TEST_CASE("packed session: float32 weights are those of a model that trains", "[generation]") {
   for (const auto& options : packed_forms()) {
-    CAPTURE(options.num_kv_heads, options.shared_expert_dim, options.router_score);
+    CAPTURE(options.attention.num_kv_heads, options.shared_expert_dim, options.router.score);
     auto model = lively_model(options);
     const auto live = make_inference_session(model);
     const auto snapshot = make_inference_session(model, WeightType::bfloat16);
@@ -403,7 +404,7 @@ TEST_CASE("inference session: impossible arguments are named", "[generation]") {
     weights = WeightType::int8;
   }
   SECTION("modules") {
-    options.norm_placement = "after";
+    options.norm_placement = NormPlacement::after;
   }
   const auto session = make_inference_session(lively_model(options), weights);
   const auto prefill = [&](int64_t sequence, std::vector<int32_t> ids) {
@@ -445,8 +446,8 @@ TEST_CASE("inference session: impossible arguments are named", "[generation]") {
 
 TEST_CASE("module session: the model keeps its mode", "[generation]") {
   auto options = tiny_decoder();
-  options.norm_placement = "after";
-  options.router_jitter = 0.3; // in training only
+  options.norm_placement = NormPlacement::after;
+  options.router.jitter = 0.3; // in training only
   auto model = lively_model(options);
   const auto ids = some_ids(20, options.vocab_size);
   const auto expected = module_logits(model, ids)[-1];

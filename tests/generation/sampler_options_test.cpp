@@ -41,8 +41,8 @@ TEST_CASE("SamplerOptions: impossible values are named with the allowed ones", "
       refusal(&O::temperature, -1.0) ==
       "temperature: -1 is not possible; a number of at least 0");
   CHECK(refusal(&O::top_k, int64_t{-1}) == "top_k: -1 is not possible; at least 0");
-  CHECK(refusal(&O::top_p, 0.0) == "top_p: 0 is not possible; above 0, up to 1");
-  CHECK(refusal(&O::min_p, 1.5) == "min_p: 1.5 is not possible; 0 to 1");
+  CHECK(refusal(&O::top_p, 0.0) == "top_p: 0 is not possible; a number above 0, up to 1");
+  CHECK(refusal(&O::min_p, 1.5) == "min_p: 1.5 is not possible; a number from 0 to 1");
   CHECK(
       refusal(&O::repetition_penalty, 0.0) ==
       "repetition_penalty: 0 is not possible; a number above 0");

@@ -52,24 +52,29 @@ TEST_CASE("route_token: the choice and the weights of TopKRouter", "[generation]
       RouterScore::identity);
   const bool bias = GENERATE(false, true);
   CAPTURE(static_cast<int>(score), bias);
-  auto options = identity_router(12, 3).score(score).has_selection_bias(bias);
+  auto options = identity_router(12, 3).form({.score = score, .selection_bias = bias});
   SECTION("scores as they are, scaled") {
-    options.normalize_weights(false).routed_scaling_factor(2.5);
+    options.form().normalize_weights = false;
+    options.form().routed_scaling_factor = 2.5;
   }
   SECTION("divided by their sum, or by more") {
-    options.normalize_weights(score != RouterScore::identity).normalize_minimum(1.2);
+    options.form().normalize_weights = score != RouterScore::identity;
+    options.form().normalize_minimum = 1.2;
   }
   SECTION("softmax of the chosen") {
-    options.weighting(RouterWeighting::softmax).routed_scaling_factor(0.5);
+    options.form().weighting = RouterWeighting::softmax;
+    options.form().routed_scaling_factor = 0.5;
   }
   SECTION("within groups") {
-    options.selection(GENERATE(RouterSelection::groups_by_max, RouterSelection::groups_by_top2))
-        .num_groups(4)
-        .groups_kept(2)
-        .normalize_weights(false);
+    options.form().selection =
+        GENERATE(RouterSelection::groups_by_max, RouterSelection::groups_by_top2);
+    options.form().groups = 4;
+    options.form().groups_kept = 2;
+    options.form().normalize_weights = false;
   }
   SECTION("all experts") {
-    options.experts_per_token(12).normalize_weights(false);
+    options.form().normalize_weights = false;
+    options.experts_per_token(12);
   }
   check_same_choice(options, logits);
 }
@@ -78,17 +83,19 @@ TEST_CASE("route_token: large logits are told apart, whatever their scores", "[g
   const auto logits = torch::tensor({{30.0F, 60.0F, 40.0F, 50.0F, -90.0F, 20.0F}});
   const auto score =
       GENERATE(RouterScore::softmax, RouterScore::sigmoid, RouterScore::sqrt_softplus);
-  check_same_choice(identity_router(6, 2).score(score).normalize_weights(false), logits);
+  check_same_choice(
+      identity_router(6, 2).form({.normalize_weights = false, .score = score}), logits);
 }
 
 TEST_CASE("can_route_token: not what needs more than the logits", "[generation]") {
   const auto plain = identity_router(4, 2);
   CHECK(can_route_token(plain));
-  CHECK_FALSE(can_route_token(TopKRouterOptions(plain).selection(RouterSelection::hash)));
-  CHECK_FALSE(can_route_token(TopKRouterOptions(plain).gate(RouterGate::cosine)));
-  CHECK_FALSE(can_route_token(TopKRouterOptions(plain).logit_cap(3.0)));
-  CHECK_FALSE(can_route_token(TopKRouterOptions(plain).normalize_power(2.0)));
-  CHECK_FALSE(can_route_token(TopKRouterOptions(plain).noise(RouterNoise::learned)));
   CHECK_FALSE(
-      can_route_token(TopKRouterOptions(plain).weighting(RouterWeighting::sparsemixer)));
+      can_route_token(TopKRouterOptions(plain).form({.selection = RouterSelection::hash})));
+  CHECK_FALSE(can_route_token(TopKRouterOptions(plain).form({.gate = RouterGate::cosine})));
+  CHECK_FALSE(can_route_token(TopKRouterOptions(plain).form({.logit_cap = 3.0})));
+  CHECK_FALSE(can_route_token(TopKRouterOptions(plain).form({.normalize_power = 2.0})));
+  CHECK_FALSE(can_route_token(TopKRouterOptions(plain).form({.noise = RouterNoise::learned})));
+  CHECK_FALSE(can_route_token(
+      TopKRouterOptions(plain).form({.weighting = RouterWeighting::sparsemixer})));
 }

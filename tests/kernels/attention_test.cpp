@@ -9,9 +9,9 @@
 
 namespace {
 
-using moe::AttentionForm;
 using moe::AutocastGuard;
 using moe::fused_attention;
+using moe::FusedAttentionForm;
 using moe::testing::SameBits;
 
 struct AttentionProblem {
@@ -98,7 +98,7 @@ AttentionTensors fused(
     double scale,
     torch::ScalarType type = torch::kFloat32) {
   return differentiate(inputs, type, [&](const AttentionTensors& leaves) {
-    const AttentionForm form{
+    const FusedAttentionForm form{
         problem.sliding_window,
         scale,
         problem.has_sinks ? leaves[3] : torch::Tensor(),
@@ -234,7 +234,7 @@ TEST_CASE("fused_attention: wrong shapes are errors", "[kernels][attention]") {
   REQUIRE_THROWS_WITH(
       fused_attention(heads(3), heads(2), heads(2), {}),
       ContainsSubstring("H a multiple of Hkv"));
-  AttentionForm form;
+  FusedAttentionForm form;
   form.sinks = torch::zeros({2});
   REQUIRE_THROWS_WITH(
       fused_attention(heads(3), heads(3), heads(3), form),

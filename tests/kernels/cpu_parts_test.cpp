@@ -101,7 +101,7 @@ TEST_CASE("The fused activations equal their definitions", "[kernels]") {
       Activation::relu,
       Activation::relu_squared);
   const bool gated = GENERATE(true, false);
-  CAPTURE(moe::activation_name(activation), gated);
+  CAPTURE(moe::enum_name(activation), gated);
   const ExpertForm form{activation, gated};
   constexpr int64_t width = 50;
   constexpr int64_t lanes = 32;
@@ -165,7 +165,7 @@ TEST_CASE("The fused activations pass NaN on and survive large values", "[kernel
       Activation::gelu_tanh,
       Activation::relu,
       Activation::relu_squared);
-  CAPTURE(moe::activation_name(activation));
+  CAPTURE(moe::enum_name(activation));
   std::vector<float> gate(16, NAN), weight(16, 1.0F), hidden(16);
   gate[1] = 1000.0F;
   gate[2] = -1000.0F;

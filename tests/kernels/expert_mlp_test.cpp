@@ -69,7 +69,7 @@ TEST_CASE("Both expert paths compute every activation, gated or not", "[kernels]
       Activation::relu,
       Activation::relu_squared);
   const bool gated = GENERATE(true, false);
-  CAPTURE(moe::activation_name(activation), gated);
+  CAPTURE(moe::enum_name(activation), gated);
   const auto problem = make_problem({37, 2, 4, 20, 70}, {activation, gated});
   const auto expected = expected_results(problem);
   REQUIRE(takes_cpu_path(problem));
@@ -120,7 +120,7 @@ TEST_CASE("Both expert paths limit, scale and offset", "[kernels]") {
   const double limit = GENERATE(0.0, 0.7);
   const double sigmoid_scale = GENERATE(1.0, 1.702);
   const double offset = GENERATE(0.0, 1.0);
-  CAPTURE(moe::activation_name(activation), gated, limit, sigmoid_scale, offset);
+  CAPTURE(moe::enum_name(activation), gated, limit, sigmoid_scale, offset);
   const ExpertForm form{activation, gated, limit, sigmoid_scale, offset};
   const auto problem = make_problem({37, 2, 4, 20, 70}, form, /*bias=*/true);
   REQUIRE(takes_cpu_path(problem));
@@ -200,7 +200,7 @@ TEST_CASE("The cpu path computes in bfloat16 under autocast", "[kernels]") {
 
 TEST_CASE("The cpu path computes every form in bfloat16", "[kernels]") {
   for (const auto& form : expert_forms()) {
-    CAPTURE(moe::activation_name(form.activation), form.gated);
+    CAPTURE(moe::enum_name(form.activation), form.gated);
     CAPTURE(form.limit, form.sigmoid_scale, form.offset);
     // Rounded before, as an input on the other side of a kink has another gradient.
     const auto problem =

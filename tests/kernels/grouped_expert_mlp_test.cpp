@@ -52,7 +52,7 @@ TEST_CASE(
 
 TEST_CASE("The grouped path computes every form", "[kernels]") {
   for (const auto& form : expert_forms()) {
-    CAPTURE(moe::activation_name(form.activation), form.gated);
+    CAPTURE(moe::enum_name(form.activation), form.gated);
     CAPTURE(form.limit, form.sigmoid_scale, form.offset);
     const auto problem = make_problem({37, 2, 4, 24, 72}, form, /*bias=*/true);
     check_close(grouped_results(problem), expected_results(problem));
@@ -228,7 +228,7 @@ TEST_CASE("The grouped path on a CUDA device computes every form", "[kernels][gp
     return;
   }
   for (const auto& form : expert_forms()) {
-    CAPTURE(moe::activation_name(form.activation), form.gated);
+    CAPTURE(moe::enum_name(form.activation), form.gated);
     CAPTURE(form.limit, form.sigmoid_scale, form.offset);
     const auto problem = make_problem({37, 2, 4, 24, 72}, form)
                              .to(torch::TensorOptions(torch::kBFloat16).device(torch::kCUDA));
@@ -261,11 +261,11 @@ TEST_CASE(
   }
   const bool autocast = GENERATE(true, false);
   const auto activation = GENERATE(Activation::silu, Activation::relu_squared);
-  CAPTURE(autocast, moe::activation_name(activation));
+  CAPTURE(autocast, moe::enum_name(activation));
   torch::manual_seed(0);
   SparseMoEBlock block(SparseMoEBlockOptions(/*model_dim=*/64, /*num_experts=*/8)
                            .expert_dim(32)
-                           .activation(activation)
+                           .expert({.activation = activation})
                            .bias(true));
   block->to(torch::kBFloat16); // so that it loses nothing below
   block->to(torch::kFloat32);

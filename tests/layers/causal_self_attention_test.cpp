@@ -37,7 +37,8 @@ SequenceContext context_for(
     int64_t length,
     torch::ScalarType type) {
   SequenceContext context;
-  context.rotary = rotary_table(first, length, attention->options.head_dim(), 10000.0, type);
+  context.rotary =
+      rotary_table(first, length, attention->options.form().head_dim, 10000.0, type);
   return context;
 }
 
@@ -96,10 +97,10 @@ TEST_CASE("CausalSelfAttention: with a cache equals without, however it is fed",
   torch::manual_seed(1);
   const auto window = GENERATE(as<int64_t>(), 0, 3);
   const auto first_part = GENERATE(as<int64_t>(), 1, 4, 7);
-  CausalSelfAttention attention(CausalSelfAttentionOptions(16, 4)
-                                    .num_kv_heads(2)
-                                    .sliding_window(window)
-                                    .initializer_range(0.5));
+  CausalSelfAttention attention(
+      CausalSelfAttentionOptions(
+          16, AttentionForm{.num_heads = 4, .num_kv_heads = 2, .sliding_window = window})
+          .initializer_range(0.5));
   const torch::NoGradGuard no_grad;
   const auto input = torch::randn({2, 9, 16});
   const auto expected = attention(input, context_for(attention, 0, 9, torch::kFloat32));
@@ -139,11 +140,14 @@ TEST_CASE("CausalSelfAttention: documents do not see each other", "[layers]") {
 TEST_CASE("CausalSelfAttention: every gradient agrees with central differences", "[layers]") {
   torch::manual_seed(3);
   const bool qk_norm = GENERATE(false, true);
-  CausalSelfAttention attention(CausalSelfAttentionOptions(8, 4)
-                                    .num_kv_heads(2)
-                                    .qk_norm(qk_norm)
-                                    .bias(true)
-                                    .sliding_window(3)
+  CausalSelfAttention attention(CausalSelfAttentionOptions(
+                                    8,
+                                    AttentionForm{
+                                        .num_heads = 4,
+                                        .num_kv_heads = 2,
+                                        .qk_norm = qk_norm,
+                                        .bias = true,
+                                        .sliding_window = 3})
                                     .initializer_range(0.5)
                                     .output_initializer_range(0.5));
   attention->to(torch::kFloat64);
@@ -159,7 +163,8 @@ TEST_CASE("CausalSelfAttention: every gradient agrees with central differences",
 
 TEST_CASE("CausalSelfAttention: is a LibTorch module", "[layers]") {
   check_module_contract(
-      CausalSelfAttention(CausalSelfAttentionOptions(8, 2).bias(true)),
+      CausalSelfAttention(
+          CausalSelfAttentionOptions(8, AttentionForm{.num_heads = 2, .bias = true})),
       {"qkv_proj.weight",
        "qkv_proj.bias",
        "o_proj.weight",
@@ -171,9 +176,15 @@ TEST_CASE("CausalSelfAttention: is a LibTorch module", "[layers]") {
 
 TEST_CASE("CausalSelfAttention: impossible options are named", "[layers]") {
   REQUIRE_THROWS_WITH(
-      CausalSelfAttention(CausalSelfAttentionOptions(8, 4).num_kv_heads(3)),
-      ContainsSubstring("num_kv_heads (3)") && ContainsSubstring("num_heads (4)"));
+      CausalSelfAttention(
+          CausalSelfAttentionOptions(8, AttentionForm{.num_heads = 4, .num_kv_heads = 3})),
+      ContainsSubstring("num_kv_heads: 3") && ContainsSubstring("num_heads (4)"));
   REQUIRE_THROWS_WITH(
-      CausalSelfAttention(CausalSelfAttentionOptions(8, 4).head_dim(3)),
-      ContainsSubstring("head_dim (3)"));
+      CausalSelfAttention(
+          CausalSelfAttentionOptions(8, AttentionForm{.num_heads = 4, .head_dim = 3})),
+      ContainsSubstring("head_dim: 3"));
+  REQUIRE_THROWS_WITH(
+      CausalSelfAttention(CausalSelfAttentionOptions(
+          8, AttentionForm{.num_heads = 4, .qk_norm = false, .key_value_latent_dim = 3})),
+      ContainsSubstring("LatentAttention has it"));
 }

@@ -33,8 +33,7 @@ TEST_CASE("Expert: activations are LibTorch's", "[layers]") {
           {Activation::relu_squared, [](torch::Tensor x) { return torch::relu(x).square(); }},
       }));
   Expert expert(ExpertOptions(3, 4)
-                    .activation(activation)
-                    .gated(false)
+                    .form({.activation = activation, .gated = false})
                     .bias(true)
                     .initializer_range(1.0));
   torch::nn::init::normal_(expert->up_bias);
@@ -48,8 +47,9 @@ TEST_CASE("Expert: activations are LibTorch's", "[layers]") {
 
 TEST_CASE("Expert: limits, scale and offset of the activation", "[layers]") {
   torch::manual_seed(0);
-  Expert expert(
-      ExpertOptions(4, 3).limit(0.5).sigmoid_scale(1.7).offset(1.0).initializer_range(1.0));
+  Expert expert(ExpertOptions(4, 3)
+                    .form({.limit = 0.5, .sigmoid_scale = 1.7, .offset = 1.0})
+                    .initializer_range(1.0));
   const auto x = torch::randn({6, 4});
   const auto projected = torch::linear(x, expert->gate_up_proj);
   const auto gate = projected.slice(1, 0, 3).clamp_max(0.5);
@@ -60,7 +60,7 @@ TEST_CASE("Expert: limits, scale and offset of the activation", "[layers]") {
 
 TEST_CASE("RMSNorm: centred and with a bias it is LibTorch's layer norm", "[layers]") {
   torch::manual_seed(0);
-  RMSNorm norm(RMSNormOptions(8).epsilon(1e-3).center(true).bias(true));
+  RMSNorm norm(RMSNormOptions(8).form({.epsilon = 1e-3, .kind = NormKind::layer_bias}));
   {
     const torch::NoGradGuard no_grad;
     norm->weight.normal_();
@@ -92,7 +92,7 @@ TEST_CASE("Expert: is a LibTorch module", "[layers]") {
 
 TEST_CASE("RMSNorm: by the definition, in float32 for bfloat16 input", "[layers]") {
   torch::manual_seed(2);
-  RMSNorm norm(RMSNormOptions(8).epsilon(1e-2));
+  RMSNorm norm(RMSNormOptions(8).form({.epsilon = 1e-2}));
   torch::nn::init::normal_(norm->weight);
   const auto input = torch::randn({3, 8});
   const auto expected =

@@ -8,15 +8,25 @@ using namespace moe::testing;
 
 namespace {
 
-LatentAttentionOptions small_options(int64_t query_latent) {
-  return LatentAttentionOptions(/*model_dim=*/12, /*num_heads=*/3)
-      .head_dim(10)
+AttentionForm small_form(int64_t query_latent) {
+  return {
+      .num_heads = 3,
+      .head_dim = 10,
+      .qk_norm = false,
+      .query_latent_dim = query_latent,
+      .key_value_latent_dim = 5,
+      .value_head_dim = 7};
+}
+
+LatentAttentionOptions options_of(const AttentionForm& form) {
+  return LatentAttentionOptions(/*model_dim=*/12, form)
       .rotary_dim(4)
-      .value_head_dim(7)
-      .key_value_latent_dim(5)
-      .query_latent_dim(query_latent)
       .initializer_range(0.4)
       .output_initializer_range(0.4);
+}
+
+LatentAttentionOptions small_options(int64_t query_latent) {
+  return options_of(small_form(query_latent));
 }
 
 SequenceContext context_of(const LatentAttention& attention, int64_t first, int64_t length) {
@@ -35,30 +45,31 @@ LatentAttention make_attention(const LatentAttentionOptions& options) {
 // Head by head and token by token.
 torch::Tensor by_definition(LatentAttention& attention, const torch::Tensor& input) {
   const auto& options = attention->options;
-  const int64_t still = options.head_dim() - options.rotary_dim();
+  const int64_t still = options.form().head_dim - options.rotary_dim();
   const auto table = context_of(attention, 0, input.size(1)).rotary;
   const auto turn = [&](const torch::Tensor& x) {
     return apply_rotary(x.unsqueeze(2), table).squeeze(2);
   };
   const auto latent = attention->kv_norm(
-      attention->kv_down_proj(input).slice(-1, 0, options.key_value_latent_dim()));
+      attention->kv_down_proj(input).slice(-1, 0, options.form().key_value_latent_dim));
   const auto turned_key =
-      turn(attention->kv_down_proj(input).slice(-1, options.key_value_latent_dim()));
+      turn(attention->kv_down_proj(input).slice(-1, options.form().key_value_latent_dim));
   const auto queries =
-      options.query_latent_dim() > 0
+      options.form().query_latent_dim > 0
           ? attention->q_up_proj(attention->q_norm(attention->q_down_proj(input)))
           : attention->q_proj(input);
   const auto key_values = attention->kv_up_proj(latent);
-  const int64_t wide = still + options.value_head_dim();
+  const int64_t wide = still + options.form().value_head_dim;
   std::vector<torch::Tensor> heads;
-  for (int64_t h = 0; h < options.num_heads(); ++h) {
-    const auto query = queries.slice(-1, h * options.head_dim(), (h + 1) * options.head_dim());
+  for (int64_t h = 0; h < options.form().num_heads; ++h) {
+    const auto query =
+        queries.slice(-1, h * options.form().head_dim, (h + 1) * options.form().head_dim);
     const auto key = key_values.slice(-1, h * wide, h * wide + still);
     const auto value = key_values.slice(-1, h * wide + still, (h + 1) * wide);
     const auto scores =
         (torch::matmul(query.slice(-1, 0, still), key.transpose(1, 2)) +
          torch::matmul(turn(query.slice(-1, still)), turned_key.transpose(1, 2))) /
-        std::sqrt(static_cast<double>(options.head_dim()));
+        std::sqrt(static_cast<double>(options.form().head_dim));
     const auto future =
         torch::ones({input.size(1), input.size(1)}, torch::kBool).triu(/*diagonal=*/1);
     heads.push_back(
@@ -72,7 +83,7 @@ torch::Tensor by_definition(LatentAttention& attention, const torch::Tensor& inp
 TEST_CASE("LatentAttention: equals the definition, and token by token the same", "[layers]") {
   torch::manual_seed(0);
   const auto query_latent = GENERATE(as<int64_t>(), 0, 6);
-  auto attention = make_attention(small_options(query_latent).query_growth(0.0));
+  auto attention = make_attention(small_options(query_latent));
   const auto input = torch::randn({2, 7, 12}, torch::kFloat64);
   const auto expected = by_definition(attention, input);
   CHECK_THAT(attention(input, context_of(attention, 0, 7)), AllClose(expected, 1e-10));
@@ -91,7 +102,10 @@ TEST_CASE("LatentAttention: equals the definition, and token by token the same",
 
 TEST_CASE("LatentAttention: queries grow with the position, within each document", "[layers]") {
   torch::manual_seed(1);
-  auto attention = make_attention(small_options(0).query_growth(0.8).query_growth_length(2));
+  auto form = small_form(0);
+  form.query_growth = 0.8;
+  form.query_growth_length = 2;
+  auto attention = make_attention(options_of(form));
   const auto input = torch::randn({1, 6, 12}, torch::kFloat64);
   const auto plain = attention(input, context_of(attention, 0, 6));
   const DocumentStarts starts{{{0, 2}}};
@@ -115,7 +129,9 @@ TEST_CASE("LatentAttention: queries grow with the position, within each document
 
 TEST_CASE("LatentAttention: gradients and module contract", "[layers]") {
   torch::manual_seed(2);
-  auto attention = make_attention(small_options(6).bias(true));
+  auto form = small_form(6);
+  form.bias = true;
+  auto attention = make_attention(options_of(form));
   const auto input = torch::randn({1, 4, 12}, torch::kFloat64).requires_grad_();
   const auto factor = torch::randn({1, 4, 12}, torch::kFloat64);
   const auto function = [&] {
@@ -135,7 +151,8 @@ TEST_CASE("LatentAttention: gradients and module contract", "[layers]") {
 TEST_CASE("LatentAttention: impossible options are named", "[layers]") {
   REQUIRE_THROWS_WITH(
       LatentAttention(small_options(0).rotary_dim(10)), ContainsSubstring("rotary_dim (10)"));
+  auto form = small_form(0);
+  form.value_head_dim = 11;
   REQUIRE_THROWS_WITH(
-      LatentAttention(small_options(0).value_head_dim(11)),
-      ContainsSubstring("value_head_dim (11)"));
+      LatentAttention(options_of(form)), ContainsSubstring("value_head_dim: 11"));
 }

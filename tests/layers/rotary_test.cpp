@@ -19,7 +19,7 @@ RotaryForm form_of(RotaryScaling scaling) {
   form.theta = 100.0;
   form.scaling = scaling;
   form.factor = 4.0;
-  form.context_length = 32;
+  form.original_length = 32;
   form.original_length = 32;
   return form;
 }

@@ -43,7 +43,7 @@ TEST_CASE(
     "select_experts: sinkhorn balances in training, otherwise the best are taken", "[layers]") {
   torch::manual_seed(2);
   auto options = TopKRouterOptions(4, 4).experts_per_token(1);
-  options.selection(RouterSelection::sinkhorn);
+  options.form().selection = RouterSelection::sinkhorn;
   // Every token prefers expert 0.
   const auto logits = torch::randn({40, 4}) + torch::tensor({3.0, 0.0, 0.0, 0.0});
   SelectionInput input{logits, torch::softmax(logits, -1), {}, {}, /*training=*/false};
@@ -93,7 +93,8 @@ TEST_CASE("token_hash: a function of token, expert and seed", "[layers]") {
 }
 
 TEST_CASE("select_experts: hash asks for the token ids", "[layers]") {
-  auto options = TopKRouterOptions(4, 6).experts_per_token(2).selection(RouterSelection::hash);
+  auto options =
+      TopKRouterOptions(4, 6).experts_per_token(2).form({.selection = RouterSelection::hash});
   SelectionInput input{torch::rand({3, 6}), torch::rand({3, 6}), {}, {}, false};
   REQUIRE_THROWS_WITH(select_experts(input, options), ContainsSubstring("needs the token ids"));
   input.token_ids = torch::tensor({1, 2}, torch::kInt64);

@@ -137,17 +137,16 @@ TEST_CASE("SparseMoEBlock: what is not kept is not computed", "[layers]") {
   const bool on_input = GENERATE(false, true);
   const bool experts_choose = GENERATE(false, true);
   auto router = TopKRouterOptions(6, 4).experts_per_token(2).initializer_range(1.0);
+  router.form().weights_on_input = on_input;
   if (experts_choose) {
-    router.selection(RouterSelection::expert_choice);
+    router.form().selection = RouterSelection::expert_choice;
   } else {
-    router.capacity_factor(0.5);
+    router.form().capacity_factor = 0.5;
   }
   SparseMoEBlock block(SparseMoEBlockOptions(6, 4)
-                           .experts_per_token(2)
                            .expert_dim(5)
                            .initializer_range(0.5)
                            .output_initializer_range(0.5)
-                           .weights_on_input(on_input)
                            .router(router));
   block->to(torch::kFloat64);
   const auto input = torch::randn({9, 6}, torch::kFloat64).requires_grad_();
@@ -173,12 +172,12 @@ TEST_CASE("SparseMoEBlock: what is not kept is not computed", "[layers]") {
 
 TEST_CASE("SparseMoEBlock: on the fast path, too, dropped rows are left out", "[layers]") {
   torch::manual_seed(7);
-  SparseMoEBlock block(
-      SparseMoEBlockOptions(20, 4)
-          .expert_dim(24)
-          .initializer_range(0.5)
-          .output_initializer_range(0.5)
-          .router(TopKRouterOptions(20, 4).initializer_range(1.0).capacity_factor(0.6)));
+  SparseMoEBlock block(SparseMoEBlockOptions(20, 4)
+                           .expert_dim(24)
+                           .initializer_range(0.5)
+                           .output_initializer_range(0.5)
+                           .router(TopKRouterOptions(20, 4).initializer_range(1.0).form(
+                               {.capacity_factor = 0.6})));
   const auto input = torch::randn({33, 20}).requires_grad_();
   const auto upstream = torch::randn({33, 20});
   const auto result = block->forward_with_routing(input);
@@ -211,7 +210,7 @@ TEST_CASE("SparseMoEBlock: the dense mixture is the weighted sum of all experts"
 TEST_CASE("SparseMoEBlock: routes by token ids of the input's shape", "[layers]") {
   torch::manual_seed(9);
   SparseMoEBlock block(SparseMoEBlockOptions(6, 4).expert_dim(5).router(
-      TopKRouterOptions(6, 4).selection(RouterSelection::hash)));
+      TopKRouterOptions(6, 4).form({.selection = RouterSelection::hash})));
   const auto ids = torch::tensor({{1, 2, 3}, {3, 2, 1}}, torch::kInt64);
   const auto experts =
       block->forward_with_routing(torch::randn({2, 3, 6}), ids).routing.experts.view({2, 3, 2});
@@ -222,11 +221,10 @@ TEST_CASE("SparseMoEBlock: routes by token ids of the input's shape", "[layers]"
 TEST_CASE("SparseMoEBlock: weights may multiply the experts' inputs", "[layers]") {
   torch::manual_seed(3);
   SparseMoEBlock block(SparseMoEBlockOptions(6, 4)
-                           .experts_per_token(2)
+                           .router(TopKRouterOptions(6, 4).form({.weights_on_input = true}))
                            .expert_dim(5)
                            .initializer_range(0.5)
                            .output_initializer_range(0.5)
-                           .weights_on_input(true)
                            .output_multiplier(0.5));
   const auto input = torch::randn({7, 6});
   const auto result = block->forward_with_routing(input);
@@ -247,7 +245,7 @@ TEST_CASE("SparseMoEBlock: its output may be normalised", "[layers]") {
                            .expert_dim(5)
                            .initializer_range(0.5)
                            .output_initializer_range(0.5)
-                           .output_norm(RMSNormOptions(6).epsilon(1e-9)));
+                           .output_norm(RMSNormOptions(6).form({.epsilon = 1e-9})));
   const auto output = block(torch::randn({7, 6}));
   CHECK_THAT(output.square().mean(-1), AllClose(torch::ones({7}), 1e-3));
   CHECK(block->named_parameters().contains("output_norm.weight"));
@@ -261,9 +259,8 @@ TEST_CASE("SparseMoEBlock: every gradient agrees with central differences", "[la
   SparseMoEBlock block(SparseMoEBlockOptions(6, 4)
                            .experts_per_token(2)
                            .expert_dim(5)
-                           .gated(gated)
+                           .expert({.activation = activation, .gated = gated})
                            .bias(bias)
-                           .activation(activation)
                            .shared_expert_dim(3)
                            .shared_expert_gate(true)
                            .initializer_range(0.7)
@@ -344,7 +341,7 @@ TEST_CASE("SparseMoEBlock: is a LibTorch module", "[layers]") {
     check_module_contract(
         SparseMoEBlock(SparseMoEBlockOptions(8, 4)
                            .expert_dim(16)
-                           .gated(false)
+                           .expert({.gated = false})
                            .bias(true)
                            .shared_expert_dim(6)
                            .shared_expert_gate(true)),

@@ -39,12 +39,13 @@ TEST_CASE("TopKRouter: chooses and weights by hand-checked numbers", "[layers]")
         AllClose(torch::tensor({{0.1, 0.2, 0.3, 0.4}, {0.5, 0.25, 0.125, 0.125}}), 1e-6));
   }
   SECTION("as they are, scaled") {
-    options.normalize_weights(false).routed_scaling_factor(2.5);
+    options.form().normalize_weights = false;
+    options.form().routed_scaling_factor = 2.5;
     const auto routing = identity_router(options)(logits);
     CHECK_THAT(routing.weights, AllClose(torch::tensor({{1.0, 0.75}, {1.25, 0.625}}), 1e-6));
   }
   SECTION("scaled after they are renormalised") {
-    options.routed_scaling_factor(2.0);
+    options.form().routed_scaling_factor = 2.0;
     const auto routing = identity_router(options)(logits);
     CHECK_THAT(routing.weights.sum(1), AllClose(torch::tensor({2.0, 2.0}), 1e-6));
   }
@@ -56,32 +57,37 @@ TEST_CASE("TopKRouter: scores, limits and divisors by hand-checked numbers", "[l
   const double one = 1.0 / (1.0 + std::exp(-1.0));
   const double three = 1.0 / (1.0 + std::exp(-3.0));
   SECTION("sigmoid") {
-    const auto routing =
-        identity_router(options.score(RouterScore::sigmoid).normalize_weights(false))(logits);
+    options.form({.normalize_weights = false, .score = RouterScore::sigmoid});
+    const auto routing = identity_router(options)(logits);
     CHECK(torch::equal(routing.experts, torch::tensor({{3, 1}})));
     CHECK_THAT(routing.weights, AllClose(torch::tensor({{three, one}}), 1e-6));
   }
   SECTION("sigmoid of logits that are so large that it cannot tell them apart") {
-    const auto routing = identity_router(options.score(RouterScore::sigmoid))(logits * 100.0);
+    options.form().score = RouterScore::sigmoid;
+    const auto routing = identity_router(options)(logits * 100.0);
     CHECK(torch::equal(routing.experts, torch::tensor({{3, 1}})));
   }
   SECTION("the norm of order 2 instead of the sum") {
-    options.score(RouterScore::sigmoid).normalize_power(2.0);
+    options.form().score = RouterScore::sigmoid;
+    options.form().normalize_power = 2.0;
     const auto routing = identity_router(options)(logits);
     const double norm = std::sqrt(one * one + three * three);
     CHECK_THAT(routing.weights, AllClose(torch::tensor({{three / norm, one / norm}}), 1e-6));
   }
   SECTION("a sum of at least 4") {
-    options.score(RouterScore::sigmoid).normalize_minimum(4.0);
+    options.form().score = RouterScore::sigmoid;
+    options.form().normalize_minimum = 4.0;
     const auto routing = identity_router(options)(logits);
     CHECK_THAT(routing.weights, AllClose(torch::tensor({{three / 4, one / 4}}), 1e-6));
   }
   SECTION("bent logits") {
-    const auto routing = identity_router(options.logit_cap(2.0))(logits);
+    options.form().logit_cap = 2.0;
+    const auto routing = identity_router(options)(logits);
     CHECK_THAT(routing.logits, AllClose(torch::tanh(logits / 2.0) * 2.0, 1e-6));
   }
   SECTION("a learned bias of the logits") {
-    auto router = identity_router(options.bias(true));
+    options.form().bias = true;
+    auto router = identity_router(options);
     const torch::NoGradGuard no_grad;
     router->bias.copy_(torch::tensor({5.0, 0.0, 0.0, 0.0}));
     const auto routing = router(logits);
@@ -92,11 +98,8 @@ TEST_CASE("TopKRouter: scores, limits and divisors by hand-checked numbers", "[l
 
 TEST_CASE("TopKRouter: a selection bias chooses but does not weigh", "[layers]") {
   const auto logits = torch::tensor({{0.0, 1.0, -1.0, 3.0}});
-  auto router = identity_router(TopKRouterOptions(4, 4)
-                                    .experts_per_token(2)
-                                    .score(RouterScore::sigmoid)
-                                    .normalize_weights(false)
-                                    .has_selection_bias(true));
+  auto router = identity_router(TopKRouterOptions(4, 4).experts_per_token(2).form(
+      {.normalize_weights = false, .score = RouterScore::sigmoid, .selection_bias = true}));
   router->selection_bias.copy_(torch::tensor({0.0, 0.0, 2.0, 0.0}));
   const auto routing = router(logits);
   CHECK(torch::equal(routing.experts, torch::tensor({{2, 3}})));
@@ -105,7 +108,7 @@ TEST_CASE("TopKRouter: a selection bias chooses but does not weigh", "[layers]")
 }
 
 TEST_CASE("TopKRouter: a selection bias keeps float32 in a narrower module", "[layers]") {
-  TopKRouter router(TopKRouterOptions(4, 4).has_selection_bias(true));
+  TopKRouter router(TopKRouterOptions(4, 4).form({.selection_bias = true}));
   const auto precise = torch::tensor({1.00001, 2.0, 3.0, 4.0});
   router->selection_bias.copy_(precise);
   router->to(torch::kBFloat16);
@@ -119,30 +122,25 @@ TEST_CASE("TopKRouter: a selection bias keeps float32 in a narrower module", "[l
 TEST_CASE("TopKRouter: chooses within the best groups", "[layers]") {
   // Three groups of two. The second has the highest score, the third the highest sum.
   const auto logits = torch::tensor({{0.0, 0.1, 2.0, -9.0, 1.5, 1.4}});
-  auto options = TopKRouterOptions(6, 6)
-                     .experts_per_token(2)
-                     .score(RouterScore::sigmoid)
-                     .num_groups(3)
-                     .groups_kept(1);
-  options.selection(RouterSelection::groups_by_max);
+  auto options = TopKRouterOptions(6, 6).experts_per_token(2).form(
+      {.score = RouterScore::sigmoid, .groups = 3, .groups_kept = 1});
+  options.form().selection = RouterSelection::groups_by_max;
   CHECK(torch::equal(identity_router(options)(logits).experts, torch::tensor({{2, 3}})));
-  options.selection(RouterSelection::groups_by_top2);
+  options.form().selection = RouterSelection::groups_by_top2;
   CHECK(torch::equal(identity_router(options)(logits).experts, torch::tensor({{4, 5}})));
-  options.groups_kept(2);
+  options.form().groups_kept = 2;
   // The first group's sum is above the second's, so the highest score stays out.
   CHECK(torch::equal(identity_router(options)(logits).experts, torch::tensor({{4, 5}})));
+  options.form().groups_kept = 1;
   REQUIRE_THROWS_WITH(
-      TopKRouter(TopKRouterOptions(options).groups_kept(1).experts_per_token(3)),
-      ContainsSubstring("experts_per_token (3)"));
+      TopKRouter(options.experts_per_token(3)), ContainsSubstring("experts_per_token (3)"));
 }
 
 TEST_CASE("TopKRouter: sparsemixer weighs each expert among those near it", "[layers]") {
   // With a jitter of 0.1, logits within a fifth of the best one count.
   const auto logits = torch::tensor({{10.0, 9.0, 7.5, -3.0}});
-  auto router = identity_router(TopKRouterOptions(4, 4)
-                                    .experts_per_token(2)
-                                    .weighting(RouterWeighting::sparsemixer)
-                                    .sparsemixer_jitter(0.1));
+  auto router = identity_router(TopKRouterOptions(4, 4).experts_per_token(2).form(
+      {.weighting = RouterWeighting::sparsemixer, .sparsemixer_jitter = 0.1}));
   router->eval();
   const auto routing = router(logits);
   CHECK(torch::equal(routing.experts, torch::tensor({{0, 1}})));
@@ -194,10 +192,8 @@ TEST_CASE("TopKRouter: computes in float32 or wider", "[layers]") {
 TEST_CASE("TopKRouter: the gradient of the weights is right", "[layers]") {
   torch::manual_seed(0);
   const bool normalize = GENERATE(false, true);
-  TopKRouter router(TopKRouterOptions(5, 6)
-                        .experts_per_token(3)
-                        .normalize_weights(normalize)
-                        .initializer_range(1.0));
+  TopKRouter router(TopKRouterOptions(5, 6).experts_per_token(3).initializer_range(1.0).form(
+      {.normalize_weights = normalize}));
   router->to(torch::kFloat64);
   const auto input = torch::randn({4, 5}, torch::kFloat64).requires_grad_();
   const auto factor = torch::randn({4, 3}, torch::kFloat64);
@@ -207,16 +203,19 @@ TEST_CASE("TopKRouter: the gradient of the weights is right", "[layers]") {
 
 TEST_CASE("TopKRouter: every score by its definition", "[layers]") {
   const auto logits = torch::tensor({{0.0, 1.0, -1.0, 3.0}});
-  auto options = TopKRouterOptions(4, 4).experts_per_token(2).normalize_weights(false);
+  auto options =
+      TopKRouterOptions(4, 4).experts_per_token(2).form({.normalize_weights = false});
   SECTION("sqrt_softplus") {
-    const auto routing = identity_router(options.score(RouterScore::sqrt_softplus))(logits);
+    options.form().score = RouterScore::sqrt_softplus;
+    const auto routing = identity_router(options)(logits);
     const auto expected = torch::tensor(
         {{std::sqrt(std::log1p(std::exp(3.0))), std::sqrt(std::log1p(std::exp(1.0)))}});
     CHECK_THAT(routing.weights, AllClose(expected, 1e-6));
     CHECK(torch::equal(routing.experts, torch::tensor({{3, 1}})));
   }
   SECTION("sqrt_softplus where it is nearly 0") {
-    auto router = identity_router(options.score(RouterScore::sqrt_softplus));
+    options.form().score = RouterScore::sqrt_softplus;
+    auto router = identity_router(options);
     const auto input = (logits - 200.0).requires_grad_();
     const auto routing = router(input);
     CHECK(torch::equal(routing.experts, torch::tensor({{3, 1}})));
@@ -224,12 +223,15 @@ TEST_CASE("TopKRouter: every score by its definition", "[layers]") {
     CHECK(input.grad().isfinite().all().item<bool>());
   }
   SECTION("identity") {
-    const auto routing = identity_router(options.score(RouterScore::identity))(logits);
+    options.form().score = RouterScore::identity;
+    const auto routing = identity_router(options)(logits);
     CHECK_THAT(routing.weights, AllClose(torch::tensor({{3.0, 1.0}}), 1e-6));
   }
   SECTION("the softmax of the chosen logits, whatever the scores") {
-    options.score(GENERATE(RouterScore::identity, RouterScore::sigmoid, RouterScore::softmax));
-    const auto routing = identity_router(options.weighting(RouterWeighting::softmax))(logits);
+    options.form().score =
+        GENERATE(RouterScore::identity, RouterScore::sigmoid, RouterScore::softmax);
+    options.form().weighting = RouterWeighting::softmax;
+    const auto routing = identity_router(options)(logits);
     const double first = 1.0 / (1.0 + std::exp(-2.0));
     CHECK_THAT(routing.weights, AllClose(torch::tensor({{first, 1.0 - first}}), 1e-6));
   }
@@ -238,10 +240,10 @@ TEST_CASE("TopKRouter: every score by its definition", "[layers]") {
 TEST_CASE("TopKRouter: the cosine gate divides cosines by its temperature", "[layers]") {
   torch::manual_seed(0);
   const auto projected = GENERATE(false, true);
-  TopKRouter router(TopKRouterOptions(6, 4)
-                        .gate(RouterGate::cosine)
-                        .cosine_dim(projected ? 3 : 0)
-                        .cosine_temperature(0.25));
+  TopKRouter router(TopKRouterOptions(6, 4).form(
+      {.gate = RouterGate::cosine,
+       .cosine_dim = projected ? 3 : 0,
+       .cosine_temperature = 0.25}));
   const auto input = torch::randn({5, 6});
   const auto logits = router(input).logits;
   for (int64_t t = 0; t < 5; ++t) {
@@ -262,7 +264,7 @@ TEST_CASE("TopKRouter: the cosine gate divides cosines by its temperature", "[la
 
 TEST_CASE("TopKRouter: jitter multiplies its input, in training only", "[layers]") {
   torch::manual_seed(0);
-  auto router = identity_router(TopKRouterOptions(4, 4).jitter(0.1));
+  auto router = identity_router(TopKRouterOptions(4, 4).form({.jitter = 0.1}));
   const auto input = torch::rand({2000, 4}) + 1.0;
   const auto ratio = router(input).logits / input;
   CHECK(ratio.min().item<double>() >= 0.9 - 1e-6);
@@ -279,7 +281,7 @@ TEST_CASE("TopKRouter: jitter multiplies its input, in training only", "[layers]
 
 TEST_CASE("TopKRouter: learned noise has the width that its weights say", "[layers]") {
   torch::manual_seed(0);
-  auto router = identity_router(TopKRouterOptions(4, 4).noise(RouterNoise::learned));
+  auto router = identity_router(TopKRouterOptions(4, 4).form({.noise = RouterNoise::learned}));
   const auto input = torch::ones({4000, 4});
   {
     const torch::NoGradGuard no_grad;
@@ -297,7 +299,7 @@ TEST_CASE("TopKRouter: learned noise has the width that its weights say", "[laye
 
 TEST_CASE("TopKRouter: noise of no width is top_k", "[layers]") {
   torch::manual_seed(0);
-  auto noisy = identity_router(TopKRouterOptions(5, 5).noise(RouterNoise::learned));
+  auto noisy = identity_router(TopKRouterOptions(5, 5).form({.noise = RouterNoise::learned}));
   {
     const torch::NoGradGuard no_grad;
     noisy->noise_weight.fill_(-1000.0);
@@ -312,15 +314,14 @@ TEST_CASE("TopKRouter: noise of no width is top_k", "[layers]") {
 TEST_CASE("TopKRouter: capacity drops in training only", "[layers]") {
   // All four tokens prefer expert 0, which has room for ceil(1.0 * 4 / 2) = 2.
   const auto logits = torch::tensor({{2.0, 0.0}, {3.0, 0.0}, {4.0, 0.0}, {1.0, 0.0}});
-  auto router =
-      identity_router(TopKRouterOptions(2, 2).experts_per_token(1).capacity_factor(1.0));
+  auto router = identity_router(
+      TopKRouterOptions(2, 2).experts_per_token(1).form({.capacity_factor = 1.0}));
   const auto routing = router(logits);
   CHECK(torch::equal(routing.kept, torch::tensor({{true}, {true}, {false}, {false}})));
   CHECK(dropped_rows(routing).item<int64_t>() == 2);
   CHECK(torch::equal(chosen_counts(routing), torch::tensor({4, 0})));
-  auto by_score = identity_router(
-      TopKRouterOptions(2, 2).experts_per_token(1).capacity_factor(1.0).capacity_drop(
-          CapacityDrop::score));
+  auto by_score = identity_router(TopKRouterOptions(2, 2).experts_per_token(1).form(
+      {.capacity_factor = 1.0, .capacity_drop = CapacityDrop::score}));
   CHECK(torch::equal(by_score(logits).kept, torch::tensor({{false}, {true}, {true}, {false}})));
   router->eval();
   CHECK_FALSE(router(logits).kept.defined());
@@ -331,10 +332,8 @@ TEST_CASE("TopKRouter: capacity drops in training only", "[layers]") {
 TEST_CASE("TopKRouter: experts that choose weigh the tokens that they chose", "[layers]") {
   torch::manual_seed(0);
   const bool normalize = GENERATE(false, true);
-  auto router = identity_router(TopKRouterOptions(4, 4)
-                                    .experts_per_token(1)
-                                    .selection(RouterSelection::expert_choice)
-                                    .normalize_weights(normalize));
+  auto router = identity_router(TopKRouterOptions(4, 4).experts_per_token(1).form(
+      {.normalize_weights = normalize, .selection = RouterSelection::expert_choice}));
   const auto routing = router(torch::randn({6, 4}));
   CHECK(torch::equal(expert_counts(routing), torch::tensor({2, 2, 2, 2})));
   CHECK(dropped_rows(routing).item<int64_t>() == 0);
@@ -356,25 +355,29 @@ TEST_CASE("TopKRouter: experts that choose weigh the tokens that they chose", "[
 TEST_CASE("TopKRouter: the gradients of every method are right", "[layers]") {
   auto options = TopKRouterOptions(5, 6).experts_per_token(3).initializer_range(1.0);
   SECTION("sqrt_softplus") {
-    options.score(RouterScore::sqrt_softplus);
+    options.form().score = RouterScore::sqrt_softplus;
   }
   SECTION("identity, softmax of the chosen") {
-    options.score(RouterScore::identity).weighting(RouterWeighting::softmax);
+    options.form().score = RouterScore::identity;
+    options.form().weighting = RouterWeighting::softmax;
   }
   SECTION("cosine with a projection") {
-    options.gate(RouterGate::cosine).cosine_dim(4).bias(true);
+    options.form().gate = RouterGate::cosine;
+    options.form().cosine_dim = 4;
+    options.form().bias = true;
   }
   SECTION("learned noise and jitter") {
-    options.noise(RouterNoise::learned).jitter(0.1);
+    options.form().noise = RouterNoise::learned;
+    options.form().jitter = 0.1;
   }
   SECTION("sinkhorn") {
-    options.selection(RouterSelection::sinkhorn);
+    options.form().selection = RouterSelection::sinkhorn;
   }
   SECTION("hash") {
-    options.selection(RouterSelection::hash);
+    options.form().selection = RouterSelection::hash;
   }
   SECTION("expert choice") {
-    options.selection(RouterSelection::expert_choice);
+    options.form().selection = RouterSelection::expert_choice;
   }
   torch::manual_seed(0);
   TopKRouter router(options);
@@ -396,11 +399,11 @@ TEST_CASE("TopKRouter: is a LibTorch module", "[layers]") {
   const TopKRouter router(TopKRouterOptions(6, 4).experts_per_token(3));
   check_module_contract(
       router, {"weight"}, "moe::TopKRouter(model_dim=6, num_experts=4, experts_per_token=3");
-  const TopKRouter with_more(TopKRouterOptions(6, 4)
-                                 .gate(RouterGate::cosine)
-                                 .cosine_dim(3)
-                                 .bias(true)
-                                 .noise(RouterNoise::learned));
+  const TopKRouter with_more(TopKRouterOptions(6, 4).form(
+      {.gate = RouterGate::cosine,
+       .cosine_dim = 3,
+       .bias = true,
+       .noise = RouterNoise::learned}));
   check_module_contract(
       with_more,
       {"weight", "bias", "projection", "log_scale", "noise_weight"},
@@ -415,7 +418,8 @@ TEST_CASE("TopKRouter: can be an AnyModule", "[layers]") {
 TEST_CASE("TopKRouter: takes no tokens at all", "[layers]") {
   const auto selection = GENERATE(
       RouterSelection::top_k, RouterSelection::groups_by_max, RouterSelection::groups_by_top2);
-  TopKRouter router(TopKRouterOptions(8, 4).selection(selection).num_groups(2).groups_kept(1));
+  TopKRouter router(
+      TopKRouterOptions(8, 4).form({.selection = selection, .groups = 2, .groups_kept = 1}));
   CHECK(router(torch::zeros({0, 8})).weights.sizes() == torch::IntArrayRef({0, 2}));
 }
 
@@ -430,14 +434,14 @@ TEST_CASE("TopKRouter: initial weights have the stated spread", "[layers]") {
 TEST_CASE("TopKRouter: impossible options and inputs are named", "[layers]") {
   REQUIRE_THROWS_WITH(
       TopKRouter(TopKRouterOptions(8, 4).experts_per_token(5)),
-      ContainsSubstring("experts_per_token (5)") && ContainsSubstring("[1, num_experts = 4]"));
+      ContainsSubstring("experts_per_token: 5 is not in 1 to num_experts (4)"));
   REQUIRE_THROWS_WITH(TopKRouter(TopKRouterOptions(0, 4)), ContainsSubstring("model_dim (0)"));
   REQUIRE_THROWS_WITH(
-      TopKRouter(TopKRouterOptions(8, 4).jitter(1.0)),
-      ContainsSubstring("jitter (1) must be in [0, 1)"));
+      TopKRouter(TopKRouterOptions(8, 4).form({.jitter = 1.0})),
+      ContainsSubstring("router_jitter: 1 is not possible; a number from 0 to below 1"));
   REQUIRE_THROWS_WITH(
-      TopKRouter(TopKRouterOptions(8, 4).capacity_factor(-1.0)),
-      ContainsSubstring("capacity_factor (-1)"));
+      TopKRouter(TopKRouterOptions(8, 4).form({.capacity_factor = -1.0})),
+      ContainsSubstring("capacity_factor: -1 "));
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double infinity = std::numeric_limits<double>::infinity();
   const TopKRouterOptions plain(8, 4);
@@ -446,17 +450,21 @@ TEST_CASE("TopKRouter: impossible options and inputs are named", "[layers]") {
   };
   for (const double value : {nan, infinity, -1.0}) {
     CAPTURE(value);
-    refuses(TopKRouterOptions(plain).normalize_power(value), "normalize_power (");
-    refuses(TopKRouterOptions(plain).normalize_minimum(value), "normalize_minimum (");
-    refuses(TopKRouterOptions(plain).logit_cap(value), "logit_cap (");
-    refuses(TopKRouterOptions(plain).sparsemixer_jitter(value), "sparsemixer_jitter (");
+    refuses(TopKRouterOptions(plain).form({.normalize_power = value}), "normalize_power: ");
+    refuses(TopKRouterOptions(plain).form({.normalize_minimum = value}), "normalize_minimum: ");
+    refuses(TopKRouterOptions(plain).form({.logit_cap = value}), "router_logit_cap: ");
+    refuses(
+        TopKRouterOptions(plain).form({.sparsemixer_jitter = value}), "sparsemixer_jitter: ");
     refuses(TopKRouterOptions(plain).initializer_range(value), "initializer_range (");
-    refuses(TopKRouterOptions(plain).cosine_temperature(value), "cosine_temperature (");
+    refuses(
+        TopKRouterOptions(plain).form({.cosine_temperature = value}),
+        "router_cosine_temperature: ");
   }
-  refuses(TopKRouterOptions(plain).routed_scaling_factor(nan), "routed_scaling_factor (");
+  refuses(
+      TopKRouterOptions(plain).form({.routed_scaling_factor = nan}), "routed_scaling_factor: ");
   refuses(TopKRouterOptions(plain).hash_seed(65536), "hash_seed (65536) must be in [0, 65535]");
   REQUIRE_THROWS_WITH(
-      TopKRouter(TopKRouterOptions(8, 4).score(RouterScore::identity)),
+      TopKRouter(TopKRouterOptions(8, 4).form({.score = RouterScore::identity})),
       ContainsSubstring("identity scores may sum to 0"));
   TopKRouter router(8, 4);
   REQUIRE_THROWS_WITH(

@@ -11,8 +11,8 @@ inline DecoderOptions tiny_decoder() {
   options.context_length = 48;
   options.model_dim = 16;
   options.num_layers = 2;
-  options.num_heads = 4;
-  options.num_kv_heads = 2;
+  options.attention.num_heads = 4;
+  options.attention.num_kv_heads = 2;
   options.num_experts = 4;
   options.experts_per_token = 2;
   options.expert_dim = 12;

@@ -24,7 +24,7 @@ DecoderOptions nano_decoder() {
   options.vocab_size = 257;
   options.model_dim = 64;
   options.num_layers = 2;
-  options.num_heads = 4;
+  options.attention.num_heads = 4;
   options.context_length = 256;
   options.num_experts = 8;
   options.experts_per_token = 2;

@@ -141,7 +141,7 @@ TEST_CASE("Trainer: a router without an adapter keeps its selection bias", "[tra
   const TrainingSetup setup;
   auto options = lora_training();
   auto model = learning_decoder();
-  model.router_selection_bias = true;
+  model.router.selection_bias = true;
   const auto moved = [&] {
     auto trainer = setup.trainer(model, options);
     trainer.step();

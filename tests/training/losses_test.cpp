@@ -234,8 +234,8 @@ TEST_CASE("balancing losses: what was chosen counts, whether it is kept or not",
 TEST_CASE("routing losses: gradients agree with central differences", "[training]") {
   torch::manual_seed(0);
   const auto score = GENERATE(RouterScore::softmax, RouterScore::sigmoid);
-  TopKRouter router(
-      TopKRouterOptions(5, 6).experts_per_token(2).score(score).initializer_range(1.0));
+  TopKRouter router(TopKRouterOptions(5, 6).experts_per_token(2).initializer_range(1.0).form(
+      {.score = score}));
   router->to(torch::kFloat64);
   const auto input = torch::randn({9, 5}, torch::kFloat64).requires_grad_();
   const auto function = [&] {

@@ -70,13 +70,13 @@ TEST_CASE("revive_experts: shares the load and keeps the function", "[training]"
   auto options = usual_router();
   SECTION("softmax") {}
   SECTION("softmax of all") {
-    options.normalize_weights(false);
+    options.form().normalize_weights = false;
   }
   SECTION("sigmoid") {
-    options.score(RouterScore::sigmoid);
+    options.form().score = RouterScore::sigmoid;
   }
   SECTION("with bias") {
-    options.bias(true);
+    options.form().bias = true;
   }
   SECTION("one of all") {
     options.experts_per_token(1);
@@ -115,7 +115,7 @@ TEST_CASE("revive_experts: shares the load and keeps the function", "[training]"
 TEST_CASE("revive_experts: what belongs to an expert is copied or split", "[training]") {
   torch::manual_seed(5);
   const auto inputs = clustered_inputs(2000);
-  auto block = collapsed_block(usual_router().has_selection_bias(true));
+  auto block = collapsed_block(usual_router().form({.selection_bias = true}));
   block->router->selection_bias.copy_(torch::arange(6) * 0.001);
   auto optimizer = optimizer_of(block);
   const auto before = std::dynamic_pointer_cast<SparseMoEBlockImpl>(block->clone());

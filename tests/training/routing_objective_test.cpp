@@ -20,9 +20,9 @@ Routing softmax_routing(int64_t tokens, int64_t experts, int64_t chosen) {
 
 DecoderOptions grouped_decoder() {
   auto options = learning_decoder();
-  options.router_selection = "groups_by_max";
-  options.router_groups = 4;
-  options.router_groups_kept = 2;
+  options.router.selection = RouterSelection::groups_by_max;
+  options.router.groups = 4;
+  options.router.groups_kept = 2;
   return options;
 }
 
@@ -191,7 +191,7 @@ TEST_CASE("Trainer: the global balance is exact with noise, too", "[training]") 
   options.global_balancing_weight = 2.0;
   options.recompute = GENERATE(false, true);
   auto decoder = learning_decoder();
-  decoder.router_jitter = 0.9;
+  decoder.router.jitter = 0.9;
   decoder.initializer_range = 0.3;
   // All batches in one graph, in place of a look ahead.
   torch::manual_seed(options.seed);
@@ -237,13 +237,13 @@ TEST_CASE("Trainer: logits as scores are balanced by their softmax", "[training]
   const TrainingSetup setup;
   auto decoder = learning_decoder();
   decoder.initializer_range = 0.3;
-  decoder.router_weighting = "softmax";
-  const auto balance = [&](const char* score) {
-    decoder.router_score = score;
+  decoder.router.weighting = RouterWeighting::softmax;
+  const auto balance = [&](RouterScore score) {
+    decoder.router.score = score;
     auto trainer = setup.trainer(decoder, quick_options());
     return trainer.step().load_balancing_loss.value();
   };
-  CHECK_THAT(balance("identity"), WithinRel(balance("softmax"), 1e-6));
+  CHECK_THAT(balance(RouterScore::identity), WithinRel(balance(RouterScore::softmax), 1e-6));
 }
 
 TEST_CASE("Trainer: routing losses are in the metrics of their run only", "[training]") {

@@ -12,8 +12,8 @@ namespace {
 
 DecoderOptions biased_decoder() {
   auto options = learning_decoder();
-  options.router_score = "sigmoid";
-  options.router_selection_bias = true;
+  options.router.score = RouterScore::sigmoid;
+  options.router.selection_bias = true;
   return options;
 }
 
@@ -89,7 +89,7 @@ TEST_CASE("Trainer: the selection bias moves by the load of the whole step", "[t
 
 TEST_CASE("Trainer: the selection bias evens out the experts without a loss", "[training]") {
   const TrainingSetup setup;
-  const auto final_violation = [&](double rate, const char* update) {
+  const auto final_violation = [&](double rate, SelectionBiasUpdate update) {
     auto options = biased_training();
     options.steps = 60;
     options.lr = 1e-3;
@@ -105,9 +105,9 @@ TEST_CASE("Trainer: the selection bias evens out the experts without a loss", "[
     }
     return sum;
   };
-  const double without = final_violation(0.0, "sign");
-  const double by_sign = final_violation(0.005, "sign");
-  const double in_proportion = final_violation(0.02, "proportional");
+  const double without = final_violation(0.0, SelectionBiasUpdate::sign);
+  const double by_sign = final_violation(0.005, SelectionBiasUpdate::sign);
+  const double in_proportion = final_violation(0.02, SelectionBiasUpdate::proportional);
   CAPTURE(without, by_sign, in_proportion);
   CHECK(by_sign < without / 2.0);
   CHECK(in_proportion < without / 2.0);
@@ -142,7 +142,7 @@ TEST_CASE(
     "Trainer: evaluation and skipped steps leave the selection bias alone", "[training]") {
   const TrainingSetup setup;
   auto options = biased_training();
-  options.on_nonfinite = "skip";
+  options.on_nonfinite = OnNonFinite::skip;
   auto trainer = setup.trainer(biased_decoder(), options);
   trainer.step();
   const auto before = selection_biases(trainer.model());

@@ -95,9 +95,9 @@ TEST_CASE("Trainer: restored, it goes on bit for bit", "[training]") {
   const auto options = quick_options();
   auto decoder = learning_decoder();
   if (GENERATE(false, true)) { // what is drawn at random is a function of the step
-    decoder.router_noise = "learned";
-    decoder.router_jitter = 0.1;
-    decoder.capacity_factor = 0.8;
+    decoder.router.noise = RouterNoise::learned;
+    decoder.router.jitter = 0.1;
+    decoder.router.capacity_factor = 0.8;
   }
   auto whole = setup.trainer(decoder, options);
   auto first = setup.trainer(decoder, options);
@@ -141,7 +141,7 @@ TEST_CASE("Trainer: a loss that is not finite stops or skips, as told", "[traini
         trainer.step(), ContainsSubstring("step 1") && ContainsSubstring("loss is nan"));
   }
   SECTION("skip") {
-    options.on_nonfinite = "skip";
+    options.on_nonfinite = OnNonFinite::skip;
     auto trainer = poisoned(options);
     const auto before = trainer.model()->embedding->weight.detach().clone();
     trainer.step();
@@ -348,7 +348,7 @@ TEST_CASE("Trainer: a step has gradients of its own only", "[training]") {
 TEST_CASE("Trainer: a step is in training mode, whatever the model's", "[training]") {
   const TrainingSetup setup;
   auto decoder = learning_decoder();
-  decoder.router_jitter = 0.3; // in training only
+  decoder.router.jitter = 0.3; // in training only
   auto expected = setup.trainer(decoder, quick_options());
   auto trainer = setup.trainer(decoder, quick_options());
   trainer.model()->eval();

@@ -19,27 +19,28 @@ void write_afmoe(
   config["intermediate_size"] = options.dense_dim;
   config["num_shared_experts"] = count_shared_experts(options);
   config["num_dense_layers"] = count_first_dense(options);
-  config["route_scale"] = options.routed_scaling_factor;
+  config["route_scale"] = options.router.routed_scaling_factor;
   config["mup_enabled"] = options.embedding_multiplier != 1.0;
-  config["sliding_window"] = options.sliding_window > 0 ? options.sliding_window : 1024;
+  config["sliding_window"] =
+      options.attention.sliding_window > 0 ? options.attention.sliding_window : 1024;
   config["layer_types"] = layer_types(options);
 }
 
 void read_afmoe(ConfigReader& reader, ReadConfig& config) {
   read_common(reader, config, {.norm_epsilon = 1e-5, .head_dim = 128});
   DecoderOptions& options = config.options;
-  options.qk_norm = true;
-  options.norm_placement = "both";
-  options.attention_gate = "sigmoid";
+  options.attention.qk_norm = true;
+  options.norm_placement = NormPlacement::both;
+  options.attention.gate = AttentionGate::sigmoid;
   options.num_experts = read_num_experts(reader, {"num_experts", "num_local_experts"});
   options.experts_per_token = reader.size("num_experts_per_tok");
   options.expert_dim = reader.size("moe_intermediate_size");
   options.dense_dim = reader.size("intermediate_size");
   options.shared_expert_dim = options.expert_dim * reader.size("num_shared_experts", 2);
   read_first_dense(reader, options, "num_dense_layers", 1);
-  options.router_score = "sigmoid";
-  options.router_selection_bias = true;
-  options.routed_scaling_factor = reader.number("route_scale", 1.0);
+  options.router.score = RouterScore::sigmoid;
+  options.router.selection_bias = true;
+  options.router.routed_scaling_factor = reader.number("route_scale", 1.0);
   for (const auto& [key, value] : std::initializer_list<std::pair<const char*, Json>>{
            {"score_func", "sigmoid"},
            {"route_norm", true},
@@ -50,7 +51,7 @@ void read_afmoe(ConfigReader& reader, ReadConfig& config) {
   if (reader.flag("mup_enabled", false)) {
     options.embedding_multiplier = mup_multiplier(options);
   }
-  options.sliding_window = reader.size("sliding_window", 1024);
+  options.attention.sliding_window = reader.size("sliding_window", 1024);
   const int64_t every = reader.size("global_attn_every_n_layers", 4);
   std::vector<bool> full;
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {

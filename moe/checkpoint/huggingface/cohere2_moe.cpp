@@ -18,9 +18,9 @@ void write_cohere2_moe(
     const DecoderOptions& options, const ConfigExtras& extras, OrderedJson& config) {
   config["architectures"] = {"Cohere2MoeForCausalLM"};
   write_common(options, extras, config);
-  const bool rms = options.norm == "rms";
-  config["rms_norm_eps"] = rms ? OrderedJson(options.norm_epsilon) : OrderedJson(nullptr);
-  config["layer_norm_eps"] = options.norm_epsilon;
+  const bool rms = options.norm.kind == NormKind::rms;
+  config["rms_norm_eps"] = rms ? OrderedJson(options.norm.epsilon) : OrderedJson(nullptr);
+  config["layer_norm_eps"] = options.norm.epsilon;
   config["logit_scale"] = options.logits_multiplier;
   config["intermediate_size"] = options.expert_dim;
   config["prefix_dense_intermediate_size"] =
@@ -30,10 +30,11 @@ void write_cohere2_moe(
   config["num_shared_experts"] = count_shared_experts(options);
   config["shared_expert_combination_strategy"] =
       options.moe_output_multiplier == 0.5 ? "average" : "sum";
-  config["expert_selection_fn"] = options.router_score;
-  config["norm_topk_prob"] = options.normalize_weights;
+  config["expert_selection_fn"] = enum_name(options.router.score);
+  config["norm_topk_prob"] = options.router.normalize_weights;
   config["mlp_layer_types"] = mlp_layer_types(options);
-  config["sliding_window"] = options.sliding_window > 0 ? options.sliding_window : 4096;
+  config["sliding_window"] =
+      options.attention.sliding_window > 0 ? options.attention.sliding_window : 4096;
   config["layer_types"] = layer_types(options);
   config["prefix_dense_sliding_window_pattern"] = dense_layers_turn(options) ? 1 : 2;
 }
@@ -49,7 +50,7 @@ void read_cohere_layers(ConfigReader& reader, DecoderOptions& options) {
         layer < first_dense ? (layer + 1) % dense_pattern == 0
                             : (layer - first_dense + 1) % pattern == 0);
   }
-  options.sliding_window = reader.size("sliding_window", 4096);
+  options.attention.sliding_window = reader.size("sliding_window", 4096);
   read_layer_types(reader, options, full);
   for (const int64_t layer : options.full_attention_layers) {
     if (is_moe_layer(options, layer) || dense_pattern != 1) {
@@ -66,8 +67,8 @@ void read_cohere2_moe(ConfigReader& reader, ReadConfig& config) {
   reader.ignore({"layer_norm_eps"});
   config.form.rotary_pairs = true;
   DecoderOptions& options = config.options;
-  options.norm = rms ? "rms" : "layer";
-  options.norm_placement = "parallel";
+  options.norm.kind = rms ? NormKind::rms : NormKind::layer;
+  options.norm_placement = NormPlacement::parallel;
   options.logits_multiplier = reader.number("logit_scale", 0.0625);
   options.num_experts = read_num_experts(reader, {"num_experts", "num_local_experts"});
   options.experts_per_token = reader.size("num_experts_per_tok");
@@ -81,10 +82,10 @@ void read_cohere2_moe(ConfigReader& reader, ReadConfig& config) {
   if (options.shared_expert_dim > 0 && combine == "average") {
     options.moe_output_multiplier = 0.5;
   }
-  options.router_score = reader.text("expert_selection_fn", "softmax");
-  options.normalize_weights = reader.flag("norm_topk_prob", true);
-  if (options.router_score == "softmax") {
-    options.normalize_weights = true; // it is the softmax over the chosen
+  options.router.score = read_enum(reader, "expert_selection_fn", RouterScore::softmax);
+  options.router.normalize_weights = reader.flag("norm_topk_prob", true);
+  if (options.router.score == RouterScore::softmax) {
+    options.router.normalize_weights = true; // it is the softmax over the chosen
   }
   read_cohere_layers(reader, options);
 }

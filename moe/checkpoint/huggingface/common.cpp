@@ -10,14 +10,14 @@ namespace {
 constexpr int64_t kMostLayers = 10'000;
 constexpr int64_t kMostExtraLayers = 100;
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kActivations{{
-    {"silu", "silu"}, // ours, theirs; the first row of ours is written
-    {"silu", "swish"},
-    {"gelu", "gelu"},
-    {"gelu_tanh", "gelu_pytorch_tanh"},
-    {"gelu_tanh", "gelu_new"},
-    {"relu", "relu"},
-    {"relu_squared", "relu2"},
+constexpr std::array<std::pair<Activation, std::string_view>, 7> kActivations{{
+    {Activation::silu, "silu"}, // ours, theirs; the first row of ours is written
+    {Activation::silu, "swish"},
+    {Activation::gelu, "gelu"},
+    {Activation::gelu_tanh, "gelu_pytorch_tanh"},
+    {Activation::gelu_tanh, "gelu_new"},
+    {Activation::relu, "relu"},
+    {Activation::relu_squared, "relu2"},
 }};
 
 void check_dtype(ConfigReader& reader, const std::string& key) {
@@ -71,20 +71,20 @@ void read_quantization(ConfigReader& reader, FileForm& form) {
 
 } // namespace
 
-std::string_view hidden_act(std::string_view activation) {
+std::string_view hidden_act(Activation activation) {
   for (const auto& [ours, theirs] : kActivations) {
     if (ours == activation) {
       return theirs;
     }
   }
-  fail("activation: '", activation, "' has no name in config.json");
+  fail("activation: '", enum_name(activation), "' has no name in config.json");
 }
 
-std::string activation_from_act(ConfigReader& reader, const std::string& key) {
+Activation activation_from_act(ConfigReader& reader, const std::string& key) {
   const std::string name = reader.text(key);
   for (const auto& [ours, theirs] : kActivations) {
     if (theirs == name) {
-      return std::string(ours);
+      return ours;
     }
   }
   reader.fail_value(key, "silu, gelu, gelu_pytorch_tanh, relu or relu2");
@@ -112,14 +112,14 @@ void write_common(
   write_model_ends(options, extras, config);
   config["hidden_size"] = options.model_dim;
   config["num_hidden_layers"] = options.num_layers;
-  config["num_attention_heads"] = options.num_heads;
+  config["num_attention_heads"] = options.attention.num_heads;
   config["num_key_value_heads"] = resolved_num_kv_heads(options);
   config["head_dim"] = resolved_head_dim(options);
-  config["hidden_act"] = hidden_act(options.activation);
+  config["hidden_act"] = hidden_act(options.expert.activation);
   config["max_position_embeddings"] = options.context_length;
-  config["rms_norm_eps"] = options.norm_epsilon;
+  config["rms_norm_eps"] = options.norm.epsilon;
   write_rope(options, config);
-  config["attention_bias"] = options.attention_bias;
+  config["attention_bias"] = options.attention.bias;
   config["attention_dropout"] = 0.0;
 }
 
@@ -130,7 +130,7 @@ void read_model_ends(ConfigReader& reader, ReadConfig& config, bool tie_embeddin
   options.vocab_size = reader.size("vocab_size");
   options.initializer_range = reader.number("initializer_range", 0.02);
   options.tie_embeddings = reader.flag("tie_word_embeddings", tie_embeddings);
-  options.qk_norm = false;
+  options.attention.qk_norm = false;
   check_dtype(reader, "dtype");
   check_dtype(reader, "torch_dtype");
   extras.dtype = reader.text(reader.has("dtype") ? "dtype" : "torch_dtype", "float32");
@@ -161,16 +161,17 @@ void read_common(ConfigReader& reader, ReadConfig& config, const CommonDefaults&
   DecoderOptions& options = config.options;
   options.model_dim = reader.size("hidden_size");
   options.num_layers = read_num_layers(reader, "num_hidden_layers");
-  options.num_heads = reader.size("num_attention_heads");
-  options.num_kv_heads = reader.size("num_key_value_heads", options.num_heads);
-  options.head_dim = reader.size("head_dim", defaults.head_dim);
-  options.activation = activation_from_act(reader);
+  options.attention.num_heads = reader.size("num_attention_heads");
+  options.attention.num_kv_heads =
+      reader.size("num_key_value_heads", options.attention.num_heads);
+  options.attention.head_dim = reader.size("head_dim", defaults.head_dim);
+  options.expert.activation = activation_from_act(reader);
   options.context_length = reader.integer("max_position_embeddings", 1, 32768);
-  options.norm_epsilon =
+  options.norm.epsilon =
       reader.positive(std::string(defaults.norm_epsilon_key), defaults.norm_epsilon);
-  options.attention_bias = reader.flag("attention_bias", false);
-  if (options.head_dim == 0 && !has_latent_attention(options) &&
-      options.model_dim % options.num_heads != 0) {
+  options.attention.bias = reader.flag("attention_bias", false);
+  if (options.attention.head_dim == 0 && !has_latent_attention(options) &&
+      options.model_dim % options.attention.num_heads != 0) {
     reader.fail_value("num_attention_heads", "a divisor of hidden_size, or a head_dim");
   }
   if (!defaults.rope_by_layer_type) {

@@ -76,33 +76,14 @@ std::string unsupported_reason(const std::string& model_type) {
 
 // What matters in training only does not keep a model from being of an architecture: such
 // options are keys of ours beside those of the architecture, which other readers ignore.
-void write_training_fields(const DecoderOptions& options, OrderedJson& config) {
+void write_training_options(const DecoderOptions& options, OrderedJson& config) {
   const DecoderOptions defaults;
-  Json usual;
-  DecoderOptions::visit_training_fields(
-      defaults, [&](const char* name, const auto& value, const char*) { usual[name] = value; });
-  DecoderOptions::visit_training_fields(
-      options, [&](const char* name, const auto& value, const char*) {
-        if (usual[name] != Json(value)) {
-          config[name] = value;
-        }
-      });
-}
-
-struct TrainingFieldReader {
-  ConfigReader& reader;
-
-  template <class Value>
-  void operator()(const char* name, Value& field, const char*) const {
-    if constexpr (std::is_same_v<Value, double>) {
-      field = reader.number(name, field);
-    } else if constexpr (std::is_same_v<Value, bool>) {
-      field = reader.flag(name, field);
-    } else if constexpr (std::is_same_v<Value, std::string>) {
-      field = reader.text(name, field);
+  for (const auto& row : option_table<DecoderOptions>()) {
+    if (row.traits.training_only && row.read(options) != row.read(defaults)) {
+      write_option(row, options, config);
     }
   }
-};
+}
 
 std::string config_text(
     const Family& family, const DecoderOptions& options, const ConfigExtras& extras) {
@@ -110,7 +91,7 @@ std::string config_text(
   config["model_type"] = family.model_type;
   family.write(options, extras, config);
   if (&family != &kMoeDecoder) {
-    write_training_fields(options, config);
+    write_training_options(options, config);
   }
   return config.dump(2) + "\n";
 }
@@ -255,7 +236,11 @@ ReadConfig read_object(const Json& json, const std::string& file) {
   config.family = model_type;
   family->read(reader, config);
   if (family != &kMoeDecoder) {
-    DecoderOptions::visit_training_fields(config.options, TrainingFieldReader{reader});
+    for (const auto& row : option_table<DecoderOptions>()) {
+      if (row.traits.training_only) {
+        read_option(reader, row, config.options);
+      }
+    }
   }
   refuse_foreign_arithmetic(reader);
   try {

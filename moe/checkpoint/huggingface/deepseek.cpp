@@ -21,7 +21,7 @@ void write_deepseek_v2(
   config.erase("rope_interleave");
   config["first_k_dense_replace"] = count_first_dense(options);
   config["topk_method"] =
-      options.router_selection == "top_k" ? "greedy" : "group_limited_greedy";
+      options.router.selection == RouterSelection::top_k ? "greedy" : "group_limited_greedy";
   config["mlp_bias"] = options.feed_forward_bias;
 }
 
@@ -32,13 +32,13 @@ void read_deepseek_v2(ConfigReader& reader, ReadConfig& config) {
   DecoderOptions& options = config.options;
   read_first_dense(reader, options, "first_k_dense_replace", 0);
   options.feed_forward_bias = reader.flag("mlp_bias", false);
-  options.routed_scaling_factor = reader.number("routed_scaling_factor", 1.0);
-  options.normalize_weights = false;
+  options.router.routed_scaling_factor = reader.number("routed_scaling_factor", 1.0);
+  options.router.normalize_weights = false;
   reader.require_neutral("norm_topk_prob", false);
   reader.require_neutral("scoring_func", "softmax");
   const std::string method = reader.text("topk_method", "greedy");
   if (method == "group_limited_greedy") {
-    read_groups(reader, options, "groups_by_max");
+    read_groups(reader, options, RouterSelection::groups_by_max);
   } else if (method != "greedy") {
     reader.fail_value("topk_method", "greedy or group_limited_greedy");
   }

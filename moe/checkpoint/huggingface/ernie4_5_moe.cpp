@@ -40,13 +40,13 @@ void write_ernie(
   write_common(options, extras, config);
   config.erase("head_dim");
   config.erase("attention_bias");
-  config["use_bias"] = options.attention_bias;
+  config["use_bias"] = options.attention.bias;
   config["intermediate_size"] = options.dense_dim;
   config["moe_intermediate_size"] = options.expert_dim;
   config["moe_num_experts"] = options.num_experts;
   config["moe_k"] = options.experts_per_token;
   config["moe_num_shared_experts"] = count_shared_experts(options);
-  config["moe_norm_min"] = options.normalize_minimum;
+  config["moe_norm_min"] = options.router.normalize_minimum;
   write_moe_layers(options, config);
   write_balance_weight(options, extras, config);
 }
@@ -57,16 +57,16 @@ void read_ernie(ConfigReader& reader, ReadConfig& config) {
       reader, config, {.norm_epsilon = 1e-5, .rope_theta = 5e5, .tie_embeddings = true});
   config.form.rotary_pairs = true;
   DecoderOptions& options = config.options;
-  options.attention_bias = reader.flag("use_bias", false);
-  options.feed_forward_bias = options.head_bias = options.attention_bias;
+  options.attention.bias = reader.flag("use_bias", false);
+  options.feed_forward_bias = options.head_bias = options.attention.bias;
   options.dense_dim = reader.size("intermediate_size");
   options.expert_dim = reader.size("moe_intermediate_size");
   options.num_experts = reader.size("moe_num_experts");
   read_experts_per_token(reader, config, "moe_k");
   options.shared_expert_dim =
       options.expert_dim * reader.integer("moe_num_shared_experts", 0, 2);
-  options.normalize_minimum = reader.number("moe_norm_min", 1e-12);
-  options.router_selection_bias = true;
+  options.router.normalize_minimum = reader.number("moe_norm_min", 1e-12);
+  options.router.selection_bias = true;
   const int64_t start = reader.integer("moe_layer_start_index", 0, 1);
   const int64_t last = reader.integer("moe_layer_end_index", -1, -1);
   const int64_t end = last == -1 ? options.num_layers - 1 : last;

@@ -17,10 +17,12 @@ void write_exaone_moe(
   config["mlp_layer_types"] = mlp_layer_types(options);
   config["first_k_dense_replace"] = count_first_dense(options);
   // A window, even of no layer, keeps positions out of the layers without it.
-  const bool window = options.sliding_window > 0 || !options.no_rope_layers.empty();
+  const bool window = options.attention.sliding_window > 0 || !options.no_rope_layers.empty();
   config["sliding_window"] =
-      window ? OrderedJson(options.sliding_window > 0 ? options.sliding_window : 4096)
-             : OrderedJson(nullptr);
+      window
+          ? OrderedJson(
+                options.attention.sliding_window > 0 ? options.attention.sliding_window : 4096)
+          : OrderedJson(nullptr);
   config["layer_types"] = layer_types(options);
 }
 
@@ -46,7 +48,7 @@ void read_exaone_moe(ConfigReader& reader, ReadConfig& config) {
   read_common(reader, config, {.norm_epsilon = 1e-5});
   DecoderOptions& options = config.options;
   reader.require_neutral("attention_bias", false);
-  options.qk_norm = true;
+  options.attention.qk_norm = true;
   read_sigmoid_router(reader, options, /*default_scale=*/2.5, /*normalize=*/true);
   options.num_experts = reader.size("num_experts");
   options.experts_per_token = reader.size("num_experts_per_tok");
@@ -55,7 +57,7 @@ void read_exaone_moe(ConfigReader& reader, ReadConfig& config) {
   options.shared_expert_dim = options.expert_dim * reader.integer("num_shared_experts", 0, 1);
   read_mlp_layer_types(reader, options, /*default_dense=*/1);
   const bool no_window = reader.is_null("sliding_window");
-  options.sliding_window = no_window ? 0 : reader.size("sliding_window", 4096);
+  options.attention.sliding_window = no_window ? 0 : reader.size("sliding_window", 4096);
   read_layer_types(
       reader,
       options,

@@ -2,6 +2,7 @@
 
 // Private to the library: not installed, because it shows nlohmann-json.
 
+#include <algorithm>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -93,6 +94,24 @@ extern const TensorRules kOutputNormNames;
 /// mlp.gate.e_score_correction_bias.
 extern const TensorRules kSelectionBiasNames;
 
+/// An option under its own name, as `moe_decoder` has all and other families those that matter
+/// in training only.
+void write_option(
+    const OptionRow<DecoderOptions>& row, const DecoderOptions& options, OrderedJson& config);
+void read_option(
+    ConfigReader& reader, const OptionRow<DecoderOptions>& row, DecoderOptions& options);
+
+/// The enumerator that the text under `key` names.
+template <class Enum>
+Enum read_enum(ConfigReader& reader, const std::string& key, Enum fallback) {
+  const std::string name = reader.text(key, std::string(enum_name(fallback)));
+  const auto choices = enum_choices<Enum>();
+  if (std::find(choices.begin(), choices.end(), name) == choices.end()) {
+    reader.fail_value(key, either_of(choices));
+  }
+  return enum_from_name<Enum>(key, name);
+}
+
 // What the configurations of many families share.
 
 /// What a key that is missing means.
@@ -131,8 +150,8 @@ void read_experts_per_token(
 void write_balance_weight(const DecoderOptions&, const ConfigExtras&, OrderedJson&);
 
 /// `hidden_act` of an activation of ours and back.
-std::string_view hidden_act(std::string_view activation);
-std::string activation_from_act(ConfigReader&, const std::string& key = "hidden_act");
+std::string_view hidden_act(Activation activation);
+Activation activation_from_act(ConfigReader&, const std::string& key = "hidden_act");
 
 /// Positions, from `rope_theta`, `rope_scaling`, `rope_parameters` and
 /// `partial_rotary_factor`. Needs context_length and the width of heads.
@@ -167,7 +186,7 @@ int64_t count_first_dense(const DecoderOptions&);
 void read_sigmoid_router(ConfigReader&, DecoderOptions&, double default_scale, bool normalize);
 void write_group_router(const DecoderOptions&, OrderedJson&);
 /// `n_group` and `topk_group`.
-void read_groups(ConfigReader&, DecoderOptions&, const std::string& selection);
+void read_groups(ConfigReader&, DecoderOptions&, RouterSelection selection);
 
 /// Experts by the keys of DeepSeek: n_routed_experts, n_shared_experts, moe_intermediate_size
 /// and intermediate_size of dense layers.

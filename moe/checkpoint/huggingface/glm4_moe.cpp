@@ -12,13 +12,13 @@ void write_sigmoid_experts(
 
 // Biases of queries, keys and values, but none of the output.
 void read_qkv_bias(DecoderOptions& options) {
-  options.qkv_bias = options.attention_bias;
-  options.attention_bias = false;
+  options.attention.qkv_bias = options.attention.bias;
+  options.attention.bias = false;
 }
 
 void write_qkv_bias(const DecoderOptions& options, OrderedJson& config) {
-  check(!options.attention_bias, "attention_bias: there is none of the output");
-  config["attention_bias"] = options.qkv_bias;
+  check(!options.attention.bias, "attention_bias: there is none of the output");
+  config["attention_bias"] = options.attention.qkv_bias;
 }
 
 void write_glm4_moe(
@@ -26,7 +26,7 @@ void write_glm4_moe(
   config["architectures"] = {"Glm4MoeForCausalLM"};
   write_sigmoid_experts(options, extras, config);
   write_qkv_bias(options, config);
-  config["use_qk_norm"] = options.qk_norm;
+  config["use_qk_norm"] = options.attention.qk_norm;
   config["first_k_dense_replace"] = count_first_dense(options);
   const double turning = static_cast<double>(resolved_rotary_dim(options, 0));
   const double factor = turning / static_cast<double>(resolved_head_dim(options));
@@ -38,7 +38,7 @@ void read_glm4_moe(ConfigReader& reader, ReadConfig& config) {
   read_common(reader, config, {.norm_epsilon = 1e-5, .partial_rotary_factor = 0.5});
   DecoderOptions& options = config.options;
   read_qkv_bias(options);
-  options.qk_norm = reader.flag("use_qk_norm", false);
+  options.attention.qk_norm = reader.flag("use_qk_norm", false);
   read_deepseek_experts(reader, config);
   read_first_dense(reader, options, "first_k_dense_replace", 1);
   read_sigmoid_router(reader, options, /*default_scale=*/1.0, /*normalize=*/true);
@@ -66,7 +66,7 @@ void write_dots1(
   config["architectures"] = {"Dots1ForCausalLM"};
   write_sigmoid_experts(options, extras, config);
   config["first_k_dense_replace"] = count_first_dense(options);
-  config["sliding_window"] = number_or_null(options.sliding_window);
+  config["sliding_window"] = number_or_null(options.attention.sliding_window);
   config["layer_types"] = layer_types(options);
   config["max_window_layers"] = options.num_layers;
 }
@@ -74,12 +74,12 @@ void write_dots1(
 void read_dots1(ConfigReader& reader, ReadConfig& config) {
   read_common(reader, config);
   DecoderOptions& options = config.options;
-  options.qk_norm = true;
+  options.attention.qk_norm = true;
   read_deepseek_experts(reader, config, /*default_shared=*/0);
   read_first_dense(reader, options, "first_k_dense_replace", 0);
   read_sigmoid_router(reader, options, /*default_scale=*/1.0, /*normalize=*/false);
   const bool none = reader.is_null("sliding_window");
-  options.sliding_window = none ? 0 : reader.size("sliding_window", 4096);
+  options.attention.sliding_window = none ? 0 : reader.size("sliding_window", 4096);
   const int64_t first = reader.integer("max_window_layers", 0, 62);
   std::vector<bool> full;
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {

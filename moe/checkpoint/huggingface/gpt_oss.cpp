@@ -11,9 +11,10 @@ void write_gpt_oss(
   config["num_local_experts"] = options.num_experts;
   config["num_experts_per_tok"] = options.experts_per_token;
   config["experts_per_token"] = options.experts_per_token;
-  config["swiglu_limit"] = options.activation_limit;
-  config["swiglu_alpha"] = options.activation_sigmoid_scale;
-  config["sliding_window"] = options.sliding_window > 0 ? options.sliding_window : 128;
+  config["swiglu_limit"] = options.expert.limit;
+  config["swiglu_alpha"] = options.expert.sigmoid_scale;
+  config["sliding_window"] =
+      options.attention.sliding_window > 0 ? options.attention.sliding_window : 128;
   config["layer_types"] = layer_types(options);
   write_balance_weight(options, extras, config);
 }
@@ -24,17 +25,17 @@ void read_gpt_oss(ConfigReader& reader, ReadConfig& config) {
   }
   read_common(reader, config, {.norm_epsilon = 1e-5, .rope_theta = 150000.0, .head_dim = 64});
   DecoderOptions& options = config.options;
-  options.attention_bias = reader.flag("attention_bias", true);
-  options.attention_sinks = true;
+  options.attention.bias = reader.flag("attention_bias", true);
+  options.attention.sinks = true;
   options.num_experts = read_num_experts(reader, {"num_local_experts", "num_experts"});
   read_experts_per_token(reader, config);
   reader.require_neutral("experts_per_token", options.experts_per_token);
   options.expert_dim = reader.size("intermediate_size");
-  options.expert_bias = options.router_bias = true;
-  options.activation_limit = reader.positive("swiglu_limit", 7.0);
-  options.activation_sigmoid_scale = reader.positive("swiglu_alpha", 1.702);
-  options.activation_offset = 1.0;
-  options.sliding_window = reader.size("sliding_window", 128);
+  options.expert_bias = options.router.bias = true;
+  options.expert.limit = reader.positive("swiglu_limit", 7.0);
+  options.expert.sigmoid_scale = reader.positive("swiglu_alpha", 1.702);
+  options.expert.offset = 1.0;
+  options.attention.sliding_window = reader.size("sliding_window", 128);
   std::vector<bool> full;
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     full.push_back(layer % 2 != 0);

@@ -16,7 +16,7 @@ void write_granite(
   config["embedding_multiplier"] = options.embedding_multiplier;
   config["residual_multiplier"] = options.residual_multiplier;
   config["logits_scaling"] = 1.0 / options.logits_multiplier;
-  config["attention_multiplier"] = canonical(options).attention_multiplier;
+  config["attention_multiplier"] = canonical(options).attention.multiplier;
   write_balance_weight(options, extras, config);
 }
 
@@ -29,7 +29,7 @@ void read_granite(ConfigReader& reader, ReadConfig& config) {
   options.embedding_multiplier = reader.number("embedding_multiplier", 1.0);
   options.residual_multiplier = reader.number("residual_multiplier", 1.0);
   options.logits_multiplier = 1.0 / reader.positive("logits_scaling", 1.0);
-  options.attention_multiplier = reader.positive("attention_multiplier", 1.0);
+  options.attention.multiplier = reader.positive("attention_multiplier", 1.0);
 }
 
 void write_granitemoe(
@@ -51,13 +51,14 @@ void read_shared(ConfigReader& reader, ReadConfig& config) {
 void write_swa(const DecoderOptions& options, const ConfigExtras& extras, OrderedJson& config) {
   write_granite(options, extras, "GraniteMoeSWAForCausalLM", config);
   config["shared_intermediate_size"] = options.shared_expert_dim;
-  config["sliding_window"] = options.sliding_window > 0 ? options.sliding_window : 128;
+  config["sliding_window"] =
+      options.attention.sliding_window > 0 ? options.attention.sliding_window : 128;
   config["layer_types"] = layer_types(options);
   OrderedJson theta = OrderedJson::array();
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     const bool turns = !names_layer(options.no_rope_layers, layer);
     const double own = options.layer_rope_theta.empty()
-                           ? options.rope_theta
+                           ? options.rotary.theta
                            : options.layer_rope_theta[static_cast<size_t>(layer)];
     theta.push_back(turns ? own : 0.0);
   }
@@ -67,9 +68,9 @@ void write_swa(const DecoderOptions& options, const ConfigExtras& extras, Ordere
 void read_swa(ConfigReader& reader, ReadConfig& config) {
   read_shared(reader, config);
   DecoderOptions& options = config.options;
-  options.attention_sinks = true;
+  options.attention.sinks = true;
   const bool none = reader.is_null("sliding_window");
-  options.sliding_window = none ? 0 : reader.size("sliding_window", 128);
+  options.attention.sliding_window = none ? 0 : reader.size("sliding_window", 128);
   std::vector<bool> full;
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     full.push_back(layer % 4 == 0);
@@ -78,7 +79,7 @@ void read_swa(ConfigReader& reader, ReadConfig& config) {
   options.layer_rope_theta = reader.numbers("layer_rope_theta");
   for (size_t layer = 0; layer < options.layer_rope_theta.size(); ++layer) {
     if (options.layer_rope_theta[layer] == 0.0) {
-      options.layer_rope_theta[layer] = options.rope_theta;
+      options.layer_rope_theta[layer] = options.rotary.theta;
       options.no_rope_layers.push_back(static_cast<int64_t>(layer));
     }
   }

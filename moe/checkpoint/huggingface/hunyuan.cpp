@@ -29,8 +29,8 @@ int64_t read_uniform(ConfigReader& reader, const std::string& key) {
 void read_hunyuan(ConfigReader& reader, ReadConfig& config) {
   read_common(reader, config, {.norm_epsilon = 1e-5});
   DecoderOptions& options = config.options;
-  options.qk_norm = true;
-  options.qk_norm_after_rope = true;
+  options.attention.qk_norm = true;
+  options.attention.qk_norm_after_rope = true;
   options.num_experts = read_uniform(reader, "num_experts");
   options.experts_per_token = read_uniform(reader, "moe_topk");
   options.expert_dim = reader.size("intermediate_size");
@@ -58,7 +58,7 @@ void write_hy_v3(
   config["moe_intermediate_size"] = options.expert_dim;
   config["intermediate_size"] = options.dense_dim;
   config["num_shared_experts"] = count_shared_experts(options);
-  config["router_scaling_factor"] = options.routed_scaling_factor;
+  config["router_scaling_factor"] = options.router.routed_scaling_factor;
   config["mlp_layer_types"] = mlp_layer_types(options);
   config["enable_moe_fp32_combine"] = true;
   config["mlp_bias"] = options.feed_forward_bias;
@@ -68,15 +68,15 @@ void read_hy_v3(ConfigReader& reader, ReadConfig& config) {
   read_common(
       reader, config, {.norm_epsilon = 1e-5, .rope_theta = 11158840.0, .head_dim = 128});
   DecoderOptions& options = config.options;
-  options.qk_norm = true;
-  options.router_score = "sigmoid";
-  options.router_selection_bias = true;
+  options.attention.qk_norm = true;
+  options.router.score = RouterScore::sigmoid;
+  options.router.selection_bias = true;
   options.num_experts = read_num_experts(reader, {"num_experts", "num_local_experts"});
   options.experts_per_token = reader.size("num_experts_per_tok");
   options.expert_dim = reader.size("moe_intermediate_size");
   options.dense_dim = reader.size("intermediate_size");
   options.shared_expert_dim = options.expert_dim * reader.integer("num_shared_experts", 0, 1);
-  options.routed_scaling_factor = reader.number("router_scaling_factor", 2.826);
+  options.router.routed_scaling_factor = reader.number("router_scaling_factor", 2.826);
   options.feed_forward_bias = reader.flag("mlp_bias", false);
   read_mlp_layer_types(reader, options, /*default_dense=*/1);
   reader.ignore({"enable_moe_fp32_combine"}); // how sums are rounded

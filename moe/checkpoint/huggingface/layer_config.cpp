@@ -70,7 +70,7 @@ void read_layer_types(
 }
 
 OrderedJson layer_types(const DecoderOptions& options, std::string_view other) {
-  if (options.sliding_window > 0 || options.attention_chunk > 0) {
+  if (options.attention.sliding_window > 0 || options.attention.chunk > 0) {
     return words(options, options.full_attention_layers, "full_attention", other);
   }
   return words(options, {}, "", "full_attention");
@@ -101,32 +101,32 @@ int64_t count_first_dense(const DecoderOptions& options) {
   return count;
 }
 
-void read_groups(ConfigReader& reader, DecoderOptions& options, const std::string& selection) {
+void read_groups(ConfigReader& reader, DecoderOptions& options, RouterSelection selection) {
   const int64_t groups = reader.size("n_group", 1);
-  options.router_groups_kept = reader.size("topk_group", 1);
+  options.router.groups_kept = reader.size("topk_group", 1);
   if (groups > 1) {
-    options.router_selection = selection;
-    options.router_groups = groups;
+    options.router.selection = selection;
+    options.router.groups = groups;
   }
 }
 
 void read_sigmoid_router(
     ConfigReader& reader, DecoderOptions& options, double default_scale, bool normalize) {
-  options.router_score = "sigmoid";
-  options.router_selection_bias = true;
-  options.normalize_weights = reader.flag("norm_topk_prob", normalize);
-  options.routed_scaling_factor = reader.number("routed_scaling_factor", default_scale);
+  options.router.score = RouterScore::sigmoid;
+  options.router.selection_bias = true;
+  options.router.normalize_weights = reader.flag("norm_topk_prob", normalize);
+  options.router.routed_scaling_factor = reader.number("routed_scaling_factor", default_scale);
   reader.require_neutral("scoring_func", "sigmoid");
   reader.require_neutral("topk_method", "noaux_tc");
-  read_groups(reader, options, "groups_by_top2");
+  read_groups(reader, options, RouterSelection::groups_by_top2);
 }
 
 void write_group_router(const DecoderOptions& options, OrderedJson& config) {
-  config["norm_topk_prob"] = options.normalize_weights;
-  config["routed_scaling_factor"] = options.routed_scaling_factor;
-  const bool groups = options.router_selection != "top_k";
-  config["n_group"] = groups ? options.router_groups : 1;
-  config["topk_group"] = groups ? options.router_groups_kept : 1;
+  config["norm_topk_prob"] = options.router.normalize_weights;
+  config["routed_scaling_factor"] = options.router.routed_scaling_factor;
+  const bool groups = options.router.selection != RouterSelection::top_k;
+  config["n_group"] = groups ? options.router.groups : 1;
+  config["topk_group"] = groups ? options.router.groups_kept : 1;
 }
 
 void read_deepseek_experts(ConfigReader& reader, ReadConfig& config, int64_t default_shared) {
@@ -155,25 +155,26 @@ void write_deepseek_experts(const DecoderOptions& options, OrderedJson& config) 
 void read_latent_attention(
     ConfigReader& reader, ReadConfig& config, const CommonDefaults& defaults) {
   DecoderOptions& options = config.options;
-  options.key_value_latent_dim = reader.size("kv_lora_rank");
+  options.attention.key_value_latent_dim = reader.size("kv_lora_rank");
   read_common(reader, config, defaults);
   const int64_t still = reader.size("qk_nope_head_dim");
   const int64_t turning = reader.size("qk_rope_head_dim");
-  options.head_dim = still + turning;
-  options.rotary_dim = turning;
-  options.value_head_dim = reader.size("v_head_dim");
-  options.query_latent_dim =
+  options.attention.head_dim = still + turning;
+  options.rotary.dim = turning;
+  options.attention.value_head_dim = reader.size("v_head_dim");
+  options.attention.query_latent_dim =
       reader.is_null("q_lora_rank") ? 0 : reader.size("q_lora_rank", 1536);
-  options.num_kv_heads = options.num_heads;
+  options.attention.num_kv_heads = options.attention.num_heads;
   reader.ignore({"qk_head_dim", "head_dim", "num_key_value_heads"});
   config.form.rotary_pairs = reader.flag("rope_interleave", true);
 }
 
 void write_latent_attention(const DecoderOptions& options, OrderedJson& config) {
   const int64_t turning = resolved_rotary_dim(options, 0);
-  config["kv_lora_rank"] = options.key_value_latent_dim;
-  config["q_lora_rank"] = options.query_latent_dim > 0 ? OrderedJson(options.query_latent_dim)
-                                                       : OrderedJson(nullptr);
+  config["kv_lora_rank"] = options.attention.key_value_latent_dim;
+  config["q_lora_rank"] = options.attention.query_latent_dim > 0
+                              ? OrderedJson(options.attention.query_latent_dim)
+                              : OrderedJson(nullptr);
   config["qk_nope_head_dim"] = resolved_head_dim(options) - turning;
   config["qk_rope_head_dim"] = turning;
   config["head_dim"] = turning;

@@ -28,7 +28,7 @@ void write_mistral(
   write_common(options, extras, config);
   config.erase("attention_bias");
   config["intermediate_size"] = options.dense_dim;
-  config["sliding_window"] = number_or_null(options.sliding_window);
+  config["sliding_window"] = number_or_null(options.attention.sliding_window);
 }
 
 void read_mistral(ConfigReader& reader, ReadConfig& config) {
@@ -36,7 +36,7 @@ void read_mistral(ConfigReader& reader, ReadConfig& config) {
   read_dense(reader, config, {});
   // Missing is 4096 tokens, null no window.
   const bool none = reader.is_null("sliding_window");
-  config.options.sliding_window = none ? 0 : reader.size("sliding_window", 4096);
+  config.options.attention.sliding_window = none ? 0 : reader.size("sliding_window", 4096);
 }
 
 void write_olmo2(
@@ -48,9 +48,9 @@ void write_olmo2(
 
 void read_olmo2(ConfigReader& reader, ReadConfig& config) {
   read_dense(reader, config, {.norm_epsilon = 1e-5});
-  config.options.norm_placement = "after";
-  config.options.qk_norm = true;
-  config.options.qk_norm_kind = "full";
+  config.options.norm_placement = NormPlacement::after;
+  config.options.attention.qk_norm = true;
+  config.options.attention.qk_norm_kind = QKNorm::full;
 }
 
 const TensorNames kLlamaTensors{.rules = {&kLlamaNames}};

@@ -11,7 +11,7 @@ void write_llama4(
   config["intermediate_size_mlp"] = options.dense_dim;
   config["num_local_experts"] = options.num_experts;
   config["num_experts_per_tok"] = options.experts_per_token;
-  config["use_qk_norm"] = options.qk_norm;
+  config["use_qk_norm"] = options.attention.qk_norm;
   OrderedJson turning = OrderedJson::array();
   OrderedJson experts = OrderedJson::array();
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
@@ -22,11 +22,12 @@ void write_llama4(
   }
   config["no_rope_layers"] = turning;
   config["moe_layers"] = experts;
-  config["attention_chunk_size"] = options.attention_chunk > 0 ? options.attention_chunk : 8192;
+  config["attention_chunk_size"] = options.attention.chunk > 0 ? options.attention.chunk : 8192;
   config["layer_types"] = layer_types(options, "chunked_attention");
-  config["attn_temperature_tuning"] = options.query_growth != 0.0;
-  config["attn_scale"] = options.query_growth != 0.0 ? options.query_growth : 0.1;
-  config["floor_scale"] = options.query_growth_length;
+  config["attn_temperature_tuning"] = options.attention.query_growth != 0.0;
+  config["attn_scale"] =
+      options.attention.query_growth != 0.0 ? options.attention.query_growth : 0.1;
+  config["floor_scale"] = options.attention.query_growth_length;
   write_balance_weight(options, extras, config);
 }
 
@@ -45,17 +46,17 @@ void read_positions(ConfigReader& reader, DecoderOptions& options) {
     }
     full.push_back(!turns);
   }
-  options.attention_chunk =
+  options.attention.chunk =
       reader.is_null("attention_chunk_size") ? 0 : reader.size("attention_chunk_size", 8192);
   read_layer_types(reader, options, full, "chunked_attention");
   // Published files have a number where newer ones have true.
   const bool tuned = reader.is_number("attn_temperature_tuning")
                          ? reader.number("attn_temperature_tuning", 0.0) != 0.0
                          : reader.flag("attn_temperature_tuning", true);
-  options.query_growth = reader.number("attn_scale", 0.1);
-  options.query_growth_length = reader.size("floor_scale", 8192);
+  options.attention.query_growth = reader.number("attn_scale", 0.1);
+  options.attention.query_growth_length = reader.size("floor_scale", 8192);
   if (!tuned || options.no_rope_layers.empty()) {
-    options.query_growth = 0.0;
+    options.attention.query_growth = 0.0;
   }
 }
 
@@ -64,15 +65,15 @@ void read_llama4(ConfigReader& reader, ReadConfig& config) {
   config.form.rotary_pairs = true;
   DecoderOptions& options = config.options;
   read_positions(reader, options);
-  options.qk_norm = reader.flag("use_qk_norm", true);
-  options.qk_norm_kind = "unweighted";
+  options.attention.qk_norm = reader.flag("use_qk_norm", true);
+  options.attention.qk_norm_kind = QKNorm::unweighted;
   options.num_experts = read_num_experts(reader, {"num_local_experts", "num_experts"});
   read_experts_per_token(reader, config);
   options.expert_dim = options.shared_expert_dim = reader.size("intermediate_size");
   options.dense_dim = reader.size("intermediate_size_mlp", 16384);
-  options.router_score = "sigmoid";
-  options.normalize_weights = false;
-  options.weights_on_input = true;
+  options.router.score = RouterScore::sigmoid;
+  options.router.normalize_weights = false;
+  options.router.weights_on_input = true;
   const int64_t step = reader.size("interleave_moe_layer_step", 1);
   const bool listed = reader.has("moe_layers");
   const auto experts = reader.integers("moe_layers");

@@ -24,13 +24,13 @@ void read_minimax_m2(ConfigReader& reader, ReadConfig& config) {
   reader.require_neutral("attention_bias", false);
   read_common(reader, config, defaults);
   DecoderOptions& options = config.options;
-  options.qk_norm = true;
-  options.qk_norm_kind = "full";
+  options.attention.qk_norm = true;
+  options.attention.qk_norm_kind = QKNorm::full;
   options.num_experts = read_num_experts(reader, {"num_local_experts", "num_experts"});
   read_experts_per_token(reader, config);
   options.expert_dim = reader.size("intermediate_size");
-  options.router_score = "sigmoid";
-  options.router_selection_bias = true;
+  options.router.score = RouterScore::sigmoid;
+  options.router.selection_bias = true;
   for (const auto& [key, value] : std::initializer_list<std::pair<const char*, Json>>{
            {"scoring_func", "sigmoid"},
            {"use_routing_bias", true},

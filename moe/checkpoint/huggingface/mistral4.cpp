@@ -18,15 +18,16 @@ void write_mistral4(
   rope["partial_rotary_factor"] =
       static_cast<double>(resolved_rotary_dim(options, 0)) / static_cast<double>(head);
   // Both must be there even if queries do not grow.
-  rope["llama_4_scaling_beta"] = options.query_growth;
-  if (options.query_growth != 0.0) {
+  rope["llama_4_scaling_beta"] = options.attention.query_growth;
+  if (options.attention.query_growth != 0.0) {
     check(
-        options.rope_scaling != "none" &&
-            options.query_growth_length == options.rope_original_length,
+        options.rotary.scaling != RotaryScaling::none &&
+            options.attention.query_growth_length == options.rotary.original_length,
         "query_growth_length: must be rope_original_length");
   }
-  rope["original_max_position_embeddings"] =
-      options.rope_original_length > 0 ? options.rope_original_length : options.context_length;
+  rope["original_max_position_embeddings"] = options.rotary.original_length > 0
+                                                 ? options.rotary.original_length
+                                                 : options.context_length;
 }
 
 void read_mistral4(ConfigReader& reader, ReadConfig& config) {
@@ -37,9 +38,9 @@ void read_mistral4(ConfigReader& reader, ReadConfig& config) {
   }
   read_deepseek_experts(reader, config);
   read_first_dense(reader, options, "first_k_dense_replace", 0);
-  options.normalize_weights = reader.flag("norm_topk_prob", true);
-  options.routed_scaling_factor = reader.number("routed_scaling_factor", 1.0);
-  read_groups(reader, options, "groups_by_top2");
+  options.router.normalize_weights = reader.flag("norm_topk_prob", true);
+  options.router.routed_scaling_factor = reader.number("routed_scaling_factor", 1.0);
+  read_groups(reader, options, RouterSelection::groups_by_top2);
 }
 
 const TensorRules kMistral4ExpertNames{

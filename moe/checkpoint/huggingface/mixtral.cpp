@@ -13,7 +13,7 @@ void write_mixtral(
   config["num_experts_per_tok"] = options.experts_per_token;
   write_balance_weight(options, extras, config);
   config["router_jitter_noise"] = 0.0;
-  config["sliding_window"] = number_or_null(options.sliding_window);
+  config["sliding_window"] = number_or_null(options.attention.sliding_window);
 }
 
 void read_mixtral(ConfigReader& reader, ReadConfig& config) {
@@ -23,7 +23,7 @@ void read_mixtral(ConfigReader& reader, ReadConfig& config) {
   options.num_experts = read_num_experts(reader, {"num_local_experts", "num_experts"});
   read_experts_per_token(reader, config);
   options.expert_dim = reader.size("intermediate_size");
-  options.sliding_window = reader.size("sliding_window", 0);
+  options.attention.sliding_window = reader.size("sliding_window", 0);
   reader.ignore({"router_jitter_noise"}); // noise in training only
 }
 

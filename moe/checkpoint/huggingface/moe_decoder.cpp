@@ -1,36 +1,42 @@
+#include <algorithm>
+
 #include "moe/checkpoint/huggingface/families_internal.h"
 
 namespace moe {
 namespace {
 
-// Reads a field of DecoderOptions from the key of its name.
-struct FieldReader {
-  ConfigReader& reader;
-
-  void operator()(const char* name, int64_t& field, const char*) const {
-    field = reader.integer(name, /*least=*/0, field);
+OptionValue read_value(
+    ConfigReader& reader, const OptionRow<DecoderOptions>& row, const DecoderOptions& options) {
+  const OptionValue fallback = row.read(options);
+  const std::string& key = row.key;
+  if (const auto* truth = std::get_if<bool>(&fallback)) {
+    return reader.flag(key, *truth);
   }
-  void operator()(const char* name, double& field, const char*) const {
-    field = reader.number(name, field);
+  if (const auto* whole = std::get_if<int64_t>(&fallback)) {
+    return reader.integer(key, /*least=*/0, *whole);
   }
-  void operator()(const char* name, bool& field, const char*) const {
-    field = reader.flag(name, field);
+  if (const auto* number = std::get_if<double>(&fallback)) {
+    return reader.number(key, *number);
   }
-  void operator()(const char* name, std::string& field, const char*) const {
-    field = reader.text(name, field);
+  if (std::holds_alternative<std::vector<int64_t>>(fallback)) {
+    return reader.integers(key);
   }
-  void operator()(const char* name, std::vector<int64_t>& field, const char*) const {
-    field = reader.integers(name);
+  if (std::holds_alternative<std::vector<double>>(fallback)) {
+    return reader.numbers(key);
   }
-  void operator()(const char* name, std::vector<double>& field, const char*) const {
-    field = reader.numbers(name);
+  const std::string text = reader.text(key, std::get<std::string>(fallback));
+  const auto& choices = row.traits.choices;
+  if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
+    reader.fail_value(key, either_of(choices));
   }
-};
+  return text;
+}
 
 void write_moe_decoder(
     const DecoderOptions& options, const ConfigExtras& extras, OrderedJson& config) {
-  DecoderOptions::visit_fields(
-      options, [&](const char* name, const auto& field, const char*) { config[name] = field; });
+  for (const auto& row : option_table<DecoderOptions>()) {
+    write_option(row, options, config);
+  }
   config["load_balancing_weight"] = extras.load_balancing_weight;
   config["torch_dtype"] = extras.dtype;
   config["bos_token_id"] =
@@ -41,7 +47,9 @@ void write_moe_decoder(
 void read_moe_decoder(ConfigReader& reader, ReadConfig& config) {
   DecoderOptions& options = config.options;
   ConfigExtras& extras = config.extras;
-  DecoderOptions::visit_fields(options, FieldReader{reader});
+  for (const auto& row : option_table<DecoderOptions>()) {
+    read_option(reader, row, options);
+  }
   options.vocab_size = reader.size("vocab_size");
   extras.load_balancing_weight = reader.number("load_balancing_weight", 0.0);
   extras.dtype = reader.text("torch_dtype", "float32");
@@ -58,6 +66,16 @@ void read_moe_decoder(ConfigReader& reader, ReadConfig& config) {
 }
 
 } // namespace
+
+void write_option(
+    const OptionRow<DecoderOptions>& row, const DecoderOptions& options, OrderedJson& config) {
+  std::visit([&](const auto& value) { config[row.key] = value; }, row.read(options));
+}
+
+void read_option(
+    ConfigReader& reader, const OptionRow<DecoderOptions>& row, DecoderOptions& options) {
+  row.write(options, read_value(reader, row, options));
+}
 
 const Family kMoeDecoder{"moe_decoder", write_moe_decoder, read_moe_decoder, nullptr};
 

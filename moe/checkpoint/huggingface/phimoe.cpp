@@ -10,12 +10,12 @@ void write_phimoe(
   config["intermediate_size"] = options.expert_dim;
   config["num_local_experts"] = options.num_experts;
   config["num_experts_per_tok"] = options.experts_per_token;
-  config["router_jitter_noise"] = options.sparsemixer_jitter;
+  config["router_jitter_noise"] = options.router.sparsemixer_jitter;
   config["input_jitter_noise"] = 0.0;
   config["lm_head_bias"] = options.head_bias;
-  config["sliding_window"] = number_or_null(options.sliding_window);
-  if (options.rope_scaling != "none") {
-    config["original_max_position_embeddings"] = options.rope_original_length;
+  config["sliding_window"] = number_or_null(options.attention.sliding_window);
+  if (options.rotary.scaling != RotaryScaling::none) {
+    config["original_max_position_embeddings"] = options.rotary.original_length;
   }
   write_balance_weight(options, extras, config);
 }
@@ -23,15 +23,15 @@ void write_phimoe(
 void read_phimoe(ConfigReader& reader, ReadConfig& config) {
   read_common(reader, config, {.norm_epsilon = 1e-5, .rope_theta = 1e6});
   DecoderOptions& options = config.options;
-  options.norm = "layer_bias";
+  options.norm.kind = NormKind::layer_bias;
   options.head_bias = reader.flag("lm_head_bias", false);
   options.num_experts = read_num_experts(reader, {"num_local_experts", "num_experts"});
   read_experts_per_token(reader, config);
   options.expert_dim = reader.size("intermediate_size");
-  options.sliding_window = reader.size("sliding_window", 0);
-  options.router_weighting = "sparsemixer";
-  options.sparsemixer_jitter = reader.number("router_jitter_noise", 0.01);
-  if (options.rope_scaling != "none" && options.rope_short_multiplier == 0.0) {
+  options.attention.sliding_window = reader.size("sliding_window", 0);
+  options.router.weighting = RouterWeighting::sparsemixer;
+  options.router.sparsemixer_jitter = reader.number("router_jitter_noise", 0.01);
+  if (options.rotary.scaling != RotaryScaling::none && options.rotary.short_multiplier == 0.0) {
     reader.fail_value("rope_scaling", "longrope with short_mscale and long_mscale");
   }
   reader.ignore({"input_jitter_noise"}); // noise in training only

@@ -9,15 +9,15 @@ constexpr int64_t kDefaultWindow = 4096;
 constexpr int64_t kDefaultMaxWindowLayers = 28;
 
 void write_window(const DecoderOptions& options, OrderedJson& config) {
-  config["use_sliding_window"] = options.sliding_window > 0;
-  config["sliding_window"] = number_or_null(options.sliding_window);
+  config["use_sliding_window"] = options.attention.sliding_window > 0;
+  config["sliding_window"] = number_or_null(options.attention.sliding_window);
 }
 
 // Layers with a window, by `layer_types` or by a rule of the layer's index.
 template <class Rule>
 void read_window(ConfigReader& reader, DecoderOptions& options, const Rule& has_window) {
   const bool used = reader.flag("use_sliding_window", false);
-  options.sliding_window = used ? reader.size("sliding_window", kDefaultWindow) : 0;
+  options.attention.sliding_window = used ? reader.size("sliding_window", kDefaultWindow) : 0;
   reader.ignore({"sliding_window"});
   const int64_t limit =
       reader.integer("max_window_layers", /*least=*/0, kDefaultMaxWindowLayers);
@@ -32,9 +32,9 @@ void read_window(ConfigReader& reader, DecoderOptions& options, const Rule& has_
     reader.fail_value("layer_types", "full_attention only, as use_sliding_window is not true");
   }
   if (all_full) {
-    options.sliding_window = 0;
+    options.attention.sliding_window = 0;
   }
-  if (options.sliding_window == 0) {
+  if (options.attention.sliding_window == 0) {
     options.full_attention_layers.clear();
   }
 }
@@ -47,7 +47,7 @@ void write_qwen3(
   write_window(options, config);
   config["layer_types"] = layer_types(options);
   // Older versions know only this: layers from here on have the window.
-  config["max_window_layers"] = options.sliding_window > 0
+  config["max_window_layers"] = options.attention.sliding_window > 0
                                     ? static_cast<int64_t>(options.full_attention_layers.size())
                                     : options.num_layers;
 }
@@ -58,7 +58,7 @@ void read_qwen3(ConfigReader& reader, ReadConfig& config) {
   options.num_experts = 0;
   options.dense_dim = reader.size("intermediate_size");
   read_window(reader, options, [](int64_t layer, int64_t limit) { return layer >= limit; });
-  options.qk_norm = true;
+  options.attention.qk_norm = true;
 }
 
 void write_qwen_experts(
@@ -69,7 +69,7 @@ void write_qwen_experts(
   config["moe_intermediate_size"] = options.expert_dim;
   config["num_experts"] = options.num_experts;
   config["num_experts_per_tok"] = options.experts_per_token;
-  config["norm_topk_prob"] = options.normalize_weights;
+  config["norm_topk_prob"] = options.router.normalize_weights;
   config["decoder_sparse_step"] = 1;
   config["mlp_only_layers"] = options.dense_layers;
   write_balance_weight(options, extras, config);
@@ -101,7 +101,7 @@ void read_qwen_experts(ConfigReader& reader, ReadConfig& config) {
   options.num_experts = read_num_experts(reader, {"num_experts", "num_local_experts"});
   read_experts_per_token(reader, config);
   options.expert_dim = reader.size("moe_intermediate_size");
-  options.normalize_weights = reader.flag("norm_topk_prob", false);
+  options.router.normalize_weights = reader.flag("norm_topk_prob", false);
   read_dense_layers(reader, options);
 }
 
@@ -114,10 +114,10 @@ void write_qwen3_moe(
 void read_qwen3_moe(ConfigReader& reader, ReadConfig& config) {
   read_qwen_experts(reader, config);
   DecoderOptions& options = config.options;
-  options.qk_norm = true;
-  options.sliding_window = reader.flag("use_sliding_window", false)
-                               ? reader.size("sliding_window", kDefaultWindow)
-                               : 0;
+  options.attention.qk_norm = true;
+  options.attention.sliding_window = reader.flag("use_sliding_window", false)
+                                         ? reader.size("sliding_window", kDefaultWindow)
+                                         : 0;
   reader.ignore({"sliding_window", "max_window_layers"}); // every layer or none has the window
 }
 
@@ -127,7 +127,7 @@ void write_qwen2_moe(
   write_qwen_experts(options, extras, config);
   config.erase("attention_bias");
   config.erase("head_dim");
-  config["qkv_bias"] = options.qkv_bias;
+  config["qkv_bias"] = options.attention.qkv_bias;
   config["shared_expert_intermediate_size"] = options.shared_expert_dim;
   config["layer_types"] = layer_types(options);
   config["max_window_layers"] = options.num_layers;
@@ -137,7 +137,7 @@ void read_qwen2_moe(ConfigReader& reader, ReadConfig& config) {
   reader.require_neutral("attention_bias", false);
   read_qwen_experts(reader, config);
   DecoderOptions& options = config.options;
-  options.qkv_bias = reader.flag("qkv_bias", true);
+  options.attention.qkv_bias = reader.flag("qkv_bias", true);
   options.shared_expert_dim = reader.size("shared_expert_intermediate_size", 5632);
   options.shared_expert_gate = true;
   read_window(reader, options, [](int64_t layer, int64_t limit) {

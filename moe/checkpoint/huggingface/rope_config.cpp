@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "moe/checkpoint/huggingface/family_internal.h"
@@ -6,32 +7,32 @@ namespace moe {
 namespace {
 
 void read_scaling_numbers(ConfigReader& rope, DecoderOptions& options) {
-  const std::string& scaling = options.rope_scaling;
-  if (scaling == "llama3") {
+  const RotaryScaling scaling = options.rotary.scaling;
+  if (scaling == RotaryScaling::llama3) {
     for (const char* key : {"low_freq_factor", "high_freq_factor"}) {
       if (!rope.has(key)) {
         rope.fail_value(key, "a number above 0");
       }
     }
-    options.rope_low_frequency_factor = rope.positive("low_freq_factor", 1.0);
-    options.rope_high_frequency_factor = rope.positive("high_freq_factor", 4.0);
+    options.rotary.low_frequency_factor = rope.positive("low_freq_factor", 1.0);
+    options.rotary.high_frequency_factor = rope.positive("high_freq_factor", 4.0);
   }
-  if (scaling == "yarn") {
-    options.rope_beta_fast = rope.has("beta_fast") ? rope.positive("beta_fast", 32.0) : 32.0;
-    options.rope_beta_slow = rope.has("beta_slow") ? rope.positive("beta_slow", 1.0) : 1.0;
-    options.rope_truncate = rope.flag("truncate", true);
-    options.rope_mscale = rope.has("mscale") ? rope.number("mscale", 0.0) : 0.0;
-    options.rope_mscale_all_dim =
+  if (scaling == RotaryScaling::yarn) {
+    options.rotary.beta_fast = rope.has("beta_fast") ? rope.positive("beta_fast", 32.0) : 32.0;
+    options.rotary.beta_slow = rope.has("beta_slow") ? rope.positive("beta_slow", 1.0) : 1.0;
+    options.rotary.truncate = rope.flag("truncate", true);
+    options.rotary.mscale = rope.has("mscale") ? rope.number("mscale", 0.0) : 0.0;
+    options.rotary.mscale_all_dim =
         rope.has("mscale_all_dim") ? rope.number("mscale_all_dim", 0.0) : 0.0;
   }
-  if (scaling == "longrope") {
-    options.rope_short_factors = rope.numbers("short_factor");
-    options.rope_long_factors = rope.numbers("long_factor");
-    options.rope_short_multiplier = rope.number("short_mscale", 0.0);
-    options.rope_long_multiplier = rope.number("long_mscale", 0.0);
+  if (scaling == RotaryScaling::longrope) {
+    options.rotary.short_factors = rope.numbers("short_factor");
+    options.rotary.long_factors = rope.numbers("long_factor");
+    options.rotary.short_multiplier = rope.number("short_mscale", 0.0);
+    options.rotary.long_multiplier = rope.number("long_mscale", 0.0);
   }
-  if (scaling == "yarn" || scaling == "longrope") {
-    options.rope_attention_factor =
+  if (scaling == RotaryScaling::yarn || scaling == RotaryScaling::longrope) {
+    options.rotary.attention_factor =
         rope.has("attention_factor") ? rope.positive("attention_factor", 1.0) : 0.0;
   }
 }
@@ -41,20 +42,20 @@ void read_scaling(ConfigReader& rope, DecoderOptions& options, int64_t original)
   const std::string key = rope.has("rope_type") ? "rope_type" : "type";
   const std::string kind = rope.text(key, "default");
   rope.ignore({"type", "rope_type"});
-  options.rope_scaling = kind == "default" ? "none" : kind == "su" ? "longrope" : kind;
-  static const std::set<std::string> known{
-      "none", "linear", "dynamic", "llama3", "yarn", "longrope"};
-  if (!known.contains(options.rope_scaling)) {
+  const auto name = kind == "default" ? "none" : kind == "su" ? "longrope" : kind;
+  const auto known = enum_choices<RotaryScaling>();
+  if (std::find(known.begin(), known.end(), name) == known.end()) {
     rope.fail_value(key, "default, linear, dynamic, llama3, yarn or longrope");
   }
-  if (options.rope_scaling == "none") {
+  options.rotary.scaling = enum_from_name<RotaryScaling>(key, name);
+  if (options.rotary.scaling == RotaryScaling::none) {
     return;
   }
-  const bool from_original = options.rope_scaling == "llama3" ||
-                             options.rope_scaling == "yarn" ||
-                             options.rope_scaling == "longrope";
+  const bool from_original = options.rotary.scaling == RotaryScaling::llama3 ||
+                             options.rotary.scaling == RotaryScaling::yarn ||
+                             options.rotary.scaling == RotaryScaling::longrope;
   if (from_original) {
-    options.rope_original_length =
+    options.rotary.original_length =
         original > 0
             ? original
             : rope.integer("original_max_position_embeddings", 1, options.context_length);
@@ -62,18 +63,20 @@ void read_scaling(ConfigReader& rope, DecoderOptions& options, int64_t original)
   }
   if (rope.has("alpha")) { // a fixed stretch of the base, whatever the factor says
     const auto head = static_cast<double>(resolved_head_dim(options));
-    options.rope_theta *= std::pow(rope.positive("alpha", 1.0), head / (head - 2.0));
-    options.rope_scaling = "none";
+    options.rotary.theta *= std::pow(rope.positive("alpha", 1.0), head / (head - 2.0));
+    options.rotary.scaling = RotaryScaling::none;
     rope.ignore({"factor"});
     return;
   }
-  const double longer = static_cast<double>(options.context_length) /
-                        static_cast<double>(std::max<int64_t>(1, options.rope_original_length));
-  const bool derived = options.rope_scaling == "yarn" || options.rope_scaling == "longrope";
+  const double longer =
+      static_cast<double>(options.context_length) /
+      static_cast<double>(std::max<int64_t>(1, options.rotary.original_length));
+  const bool derived = options.rotary.scaling == RotaryScaling::yarn ||
+                       options.rotary.scaling == RotaryScaling::longrope;
   if (!rope.has("factor") && !derived) {
     rope.fail_value("factor", "a number above 0");
   }
-  options.rope_factor = rope.has("factor") ? rope.positive("factor", 1.0) : longer;
+  options.rotary.factor = rope.has("factor") ? rope.positive("factor", 1.0) : longer;
   read_scaling_numbers(rope, options);
 }
 
@@ -103,47 +106,48 @@ void refuse_unread(ConfigReader& rope) {
 
 OrderedJson rope_parameters(const DecoderOptions& options) {
   OrderedJson rope;
-  const std::string& scaling = options.rope_scaling;
-  rope["rope_type"] = scaling == "none" ? "default" : scaling;
-  rope["rope_theta"] = options.rope_theta;
+  const RotaryScaling scaling = options.rotary.scaling;
+  rope["rope_type"] = scaling == RotaryScaling::none ? "default" : enum_name(scaling);
+  rope["rope_theta"] = options.rotary.theta;
   if (!has_latent_attention(options) &&
       resolved_rotary_dim(options, 0) != resolved_head_dim(options)) {
     rope["partial_rotary_factor"] =
         rotary_factor(resolved_rotary_dim(options, 0), resolved_head_dim(options));
   }
-  if (scaling == "none") {
+  if (scaling == RotaryScaling::none) {
     return rope;
   }
-  rope["factor"] = options.rope_factor;
-  if (scaling == "llama3" || scaling == "yarn" || scaling == "longrope") {
-    rope["original_max_position_embeddings"] = options.rope_original_length == 0
+  rope["factor"] = options.rotary.factor;
+  if (scaling == RotaryScaling::llama3 || scaling == RotaryScaling::yarn ||
+      scaling == RotaryScaling::longrope) {
+    rope["original_max_position_embeddings"] = options.rotary.original_length == 0
                                                    ? options.context_length
-                                                   : options.rope_original_length;
+                                                   : options.rotary.original_length;
   }
   const auto add_unless_zero = [&](const char* key, double value) {
     if (value != 0.0) {
       rope[key] = value;
     }
   };
-  if (scaling == "llama3") {
-    rope["low_freq_factor"] = options.rope_low_frequency_factor;
-    rope["high_freq_factor"] = options.rope_high_frequency_factor;
+  if (scaling == RotaryScaling::llama3) {
+    rope["low_freq_factor"] = options.rotary.low_frequency_factor;
+    rope["high_freq_factor"] = options.rotary.high_frequency_factor;
   }
-  if (scaling == "yarn") {
-    rope["beta_fast"] = options.rope_beta_fast;
-    rope["beta_slow"] = options.rope_beta_slow;
-    rope["truncate"] = options.rope_truncate;
-    add_unless_zero("mscale", options.rope_mscale);
-    add_unless_zero("mscale_all_dim", options.rope_mscale_all_dim);
+  if (scaling == RotaryScaling::yarn) {
+    rope["beta_fast"] = options.rotary.beta_fast;
+    rope["beta_slow"] = options.rotary.beta_slow;
+    rope["truncate"] = options.rotary.truncate;
+    add_unless_zero("mscale", options.rotary.mscale);
+    add_unless_zero("mscale_all_dim", options.rotary.mscale_all_dim);
   }
-  if (scaling == "longrope") {
-    rope["short_factor"] = options.rope_short_factors;
-    rope["long_factor"] = options.rope_long_factors;
-    add_unless_zero("short_mscale", options.rope_short_multiplier);
-    add_unless_zero("long_mscale", options.rope_long_multiplier);
+  if (scaling == RotaryScaling::longrope) {
+    rope["short_factor"] = options.rotary.short_factors;
+    rope["long_factor"] = options.rotary.long_factors;
+    add_unless_zero("short_mscale", options.rotary.short_multiplier);
+    add_unless_zero("long_mscale", options.rotary.long_multiplier);
   }
-  if (scaling == "yarn" || scaling == "longrope") {
-    add_unless_zero("attention_factor", options.rope_attention_factor);
+  if (scaling == RotaryScaling::yarn || scaling == RotaryScaling::longrope) {
+    add_unless_zero("attention_factor", options.rotary.attention_factor);
   }
   return rope;
 }
@@ -151,7 +155,7 @@ OrderedJson rope_parameters(const DecoderOptions& options) {
 } // namespace
 
 void read_rope(ConfigReader& reader, DecoderOptions& options, const CommonDefaults& defaults) {
-  options.rope_theta = reader.positive("rope_theta", defaults.rope_theta);
+  options.rotary.theta = reader.positive("rope_theta", defaults.rope_theta);
   // transformers prefers the older of the two keys.
   const std::string key = reader.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
   const Json& parameters = reader.object(key);
@@ -171,22 +175,22 @@ void read_rope(ConfigReader& reader, DecoderOptions& options, const CommonDefaul
   }
   if (!parameters.empty()) {
     const bool given_twice = reader.has("rope_theta") && rope.has("rope_theta");
-    const double inner = rope.positive("rope_theta", options.rope_theta);
-    if (given_twice && inner != options.rope_theta) {
+    const double inner = rope.positive("rope_theta", options.rotary.theta);
+    if (given_twice && inner != options.rotary.theta) {
       reader.fail_value("rope_theta", "the same value as in " + key);
     }
-    options.rope_theta = inner;
+    options.rotary.theta = inner;
     read_scaling(rope, options, original);
     factor = rope.has(partial) ? rope.positive(partial, factor) : factor;
     if (rope.has("llama_4_scaling_beta")) {
-      options.query_growth = rope.number("llama_4_scaling_beta", 0.0);
-      options.query_growth_length = options.rope_original_length;
+      options.attention.query_growth = rope.number("llama_4_scaling_beta", 0.0);
+      options.attention.query_growth_length = options.rotary.original_length;
       rope.ignore({"max_position_embeddings"});
     }
     refuse_unread(rope);
   }
   if (!has_latent_attention(options)) {
-    options.rotary_dim = rotary_dim(
+    options.rotary.dim = rotary_dim(
         rope.has(partial) ? rope : reader, partial, factor, resolved_head_dim(options));
   }
 }
@@ -194,9 +198,9 @@ void read_rope(ConfigReader& reader, DecoderOptions& options, const CommonDefaul
 void write_rope(const DecoderOptions& options, OrderedJson& config) {
   const OrderedJson rope = rope_parameters(options);
   // transformers 4 reads the first and rope_scaling, 5 rope_parameters.
-  config["rope_theta"] = options.rope_theta;
+  config["rope_theta"] = options.rotary.theta;
   config["rope_parameters"] = rope;
-  if (options.rope_scaling != "none") {
+  if (options.rotary.scaling != RotaryScaling::none) {
     config["rope_scaling"] = rope;
   }
 }
@@ -213,10 +217,10 @@ void read_rope_by_layer_type(
     const Json given = found == types.end() ? fallback : *found;
     ConfigReader rope(given, reader.file() + ": rope_parameters: " + type);
     DecoderOptions own = options;
-    own.rope_theta = rope.positive("rope_theta", 10000.0);
+    own.rotary.theta = rope.positive("rope_theta", 10000.0);
     read_scaling(rope, own, /*original=*/0);
     const double factor = rope.positive("partial_rotary_factor", 1.0);
-    own.rotary_dim =
+    own.rotary.dim =
         rotary_dim(rope, "partial_rotary_factor", factor, resolved_head_dim(options));
     refuse_unread(rope);
     return own;
@@ -224,15 +228,16 @@ void read_rope_by_layer_type(
   const DecoderOptions sliding = read("sliding_attention", sliding_default);
   const auto full_layers = options.full_attention_layers;
   options = read("full_attention", full_default);
-  const bool unscaled = sliding.rope_scaling == "none" && options.rope_scaling != "none";
-  if (!unscaled && sliding.rope_scaling != options.rope_scaling) {
+  const bool unscaled = sliding.rotary.scaling == RotaryScaling::none &&
+                        options.rotary.scaling != RotaryScaling::none;
+  if (!unscaled && sliding.rotary.scaling != options.rotary.scaling) {
     reader.fail_value(
         "rope_parameters", "scaling in layers of full attention only, or the same in all");
   }
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     const bool full = names_layer(full_layers, layer);
-    options.layer_rope_theta.push_back(full ? options.rope_theta : sliding.rope_theta);
-    options.layer_rotary_dim.push_back(full ? options.rotary_dim : sliding.rotary_dim);
+    options.layer_rope_theta.push_back(full ? options.rotary.theta : sliding.rotary.theta);
+    options.layer_rotary_dim.push_back(full ? options.rotary.dim : sliding.rotary.dim);
     if (unscaled && !full) {
       options.rope_unscaled_layers.push_back(layer);
     }
@@ -243,16 +248,16 @@ void write_rope_by_layer_type(const DecoderOptions& options, OrderedJson& config
   DecoderOptions full = options;
   full.layer_rope_theta.clear();
   full.layer_rotary_dim.clear();
-  full.rope_theta = options.rope_theta;
+  full.rotary.theta = options.rotary.theta;
   DecoderOptions sliding = full;
   for (int64_t layer = 0; layer < options.num_layers; ++layer) {
     if (!names_layer(options.full_attention_layers, layer)) {
       const auto i = static_cast<size_t>(layer);
-      sliding.rope_theta =
-          options.layer_rope_theta.empty() ? options.rope_theta : options.layer_rope_theta[i];
-      sliding.rotary_dim = resolved_rotary_dim(options, layer);
+      sliding.rotary.theta =
+          options.layer_rope_theta.empty() ? options.rotary.theta : options.layer_rope_theta[i];
+      sliding.rotary.dim = resolved_rotary_dim(options, layer);
       if (names_layer(options.rope_unscaled_layers, layer)) {
-        sliding.rope_scaling = "none";
+        sliding.rotary.scaling = RotaryScaling::none;
       }
     }
   }

@@ -146,7 +146,7 @@ TensorParts turning_heads(const Subject& subject, const std::string& pattern) {
 TensorParts turning_latent(const Subject& subject, const std::string& name) {
   StoredTensor stored{name, subject.ours.shape};
   if (subject.form.rotary_pairs) {
-    const int64_t latent = subject.options.key_value_latent_dim;
+    const int64_t latent = subject.options.attention.key_value_latent_dim;
     const int64_t turning = subject.ours.shape[0] - latent;
     const int64_t columns = product(subject.ours.shape) / subject.ours.shape[0];
     stored.elements.push_back(same_rows(latent, columns, 0, 0));

@@ -29,31 +29,36 @@ TEST_CASE("Options survive config.json of the family that expresses them", "[che
   std::string family = "qwen3_moe";
   SECTION("defaults") {}
   SECTION("window, tied, biases, other activation, dense layer") {
-    options.sliding_window = 5;
+    options.attention.sliding_window = 5;
     options.tie_embeddings = true;
-    options.attention_bias = true;
-    options.activation = GENERATE("silu", "gelu", "gelu_tanh", "relu", "relu_squared");
+    options.attention.bias = true;
+    options.expert.activation = GENERATE(
+        Activation::silu,
+        Activation::gelu,
+        Activation::gelu_tanh,
+        Activation::relu,
+        Activation::relu_squared);
     options.dense_layers = {1};
-    options.normalize_weights = false;
-    options.rope_theta = 123456.789;
-    options.norm_epsilon = 1e-5;
+    options.router.normalize_weights = false;
+    options.rotary.theta = 123456.789;
+    options.norm.epsilon = 1e-5;
     options.initializer_range = 0.013;
-    options.head_dim = 6;
+    options.attention.head_dim = 6;
   }
   SECTION("dense") {
     family = "qwen3";
     options.num_experts = 0;
-    options.sliding_window = GENERATE(0, 7);
+    options.attention.sliding_window = GENERATE(0, 7);
     options.full_attention_layers = {0};
   }
   SECTION("only ours") {
     family = "moe_decoder";
-    options.qk_norm = GENERATE(true, false);
-    options.gated = false;
+    options.attention.qk_norm = GENERATE(true, false);
+    options.expert.gated = false;
     options.expert_bias = true;
     options.shared_expert_dim = 5;
     options.shared_expert_gate = true;
-    options.routed_scaling_factor = 2.5;
+    options.router.routed_scaling_factor = 2.5;
     options.dense_layers = {0};
   }
   const auto written = write_config(options);
@@ -70,12 +75,12 @@ TEST_CASE("Options survive config.json of the family that expresses them", "[che
 
 TEST_CASE("What matters in training only is kept beside any architecture", "[checkpoint]") {
   auto options = tiny_model_options();
-  options.capacity_factor = 1.25;
-  options.router_jitter = 0.01;
+  options.router.capacity_factor = 1.25;
+  options.router.jitter = 0.01;
   SECTION("by position") {}
   SECTION("by score") {
-    options.capacity_drop = "score";
-    options.router_sees_future = true;
+    options.router.capacity_drop = CapacityDrop::score;
+    options.router.sees_future = true;
   }
   const auto written = write_config(options);
   CHECK(written.family == "qwen3_moe");
@@ -121,29 +126,36 @@ TEST_CASE("Routing that no architecture has is written in our own format", "[che
   auto options = tiny_model_options();
   std::string name;
   SECTION("hash") {
-    options.router_selection = name = "hash";
+    name = "hash";
+    options.router.selection = RouterSelection::hash;
   }
   SECTION("sinkhorn") {
-    options.router_selection = name = "sinkhorn";
-    options.router_sees_future = true;
+    name = "sinkhorn";
+    options.router.selection = RouterSelection::sinkhorn;
+    options.router.sees_future = true;
   }
   SECTION("expert choice") {
-    options.router_selection = name = "expert_choice";
-    options.router_sees_future = true;
+    name = "expert_choice";
+    options.router.selection = RouterSelection::expert_choice;
+    options.router.sees_future = true;
   }
   SECTION("learned noise") {
-    options.router_noise = name = "learned";
+    name = "learned";
+    options.router.noise = RouterNoise::learned;
   }
   SECTION("cosine gate") {
-    options.router_gate = name = "cosine";
-    options.router_cosine_dim = 3;
+    name = "cosine";
+    options.router.gate = RouterGate::cosine;
+    options.router.cosine_dim = 3;
   }
   SECTION("another score") {
-    options.router_score = name = "sqrt_softplus";
+    name = "sqrt_softplus";
+    options.router.score = RouterScore::sqrt_softplus;
   }
   SECTION("softmax of chosen logits by sigmoid") {
-    options.router_score = name = "sigmoid";
-    options.router_weighting = "softmax";
+    name = "sigmoid";
+    options.router.score = RouterScore::sigmoid;
+    options.router.weighting = RouterWeighting::softmax;
   }
   const auto written = write_config(options);
   CHECK(written.family == "moe_decoder");
@@ -153,7 +165,7 @@ TEST_CASE("Routing that no architecture has is written in our own format", "[che
 
 TEST_CASE("A notice names the options that Hugging Face cannot express", "[checkpoint]") {
   auto options = tiny_model_options();
-  options.gated = false;
+  options.expert.gated = false;
   options.shared_expert_dim = 5;
   CHECK_THAT(
       write_config(options).notices.at(0),
@@ -167,37 +179,37 @@ TEST_CASE("The first architecture that expresses the options is written", "[chec
   auto options = tiny_model_options();
   std::string family;
   SECTION("without norm of heads") {
-    options.qk_norm = false;
+    options.attention.qk_norm = false;
     family = "mixtral";
   }
   SECTION("a norm over all heads") {
-    options.qk_norm_kind = "full";
+    options.attention.qk_norm_kind = QKNorm::full;
     family = "olmoe";
   }
   SECTION("a shared expert with a gate") {
-    options.qk_norm = false;
+    options.attention.qk_norm = false;
     options.shared_expert_dim = 5;
     options.shared_expert_gate = true;
     family = "qwen2_moe";
   }
   SECTION("a shared expert without one") {
-    options.qk_norm = false;
+    options.attention.qk_norm = false;
     options.shared_expert_dim = 5;
     family = "granitemoeshared";
   }
   SECTION("latent attention and a selection bias") {
-    options.qk_norm = false;
-    options.num_kv_heads = 2;
-    options.key_value_latent_dim = 6;
-    options.head_dim = 6;
-    options.rotary_dim = 2;
-    options.router_score = "sigmoid";
-    options.router_selection_bias = true;
+    options.attention.qk_norm = false;
+    options.attention.num_kv_heads = 2;
+    options.attention.key_value_latent_dim = 6;
+    options.attention.head_dim = 6;
+    options.rotary.dim = 2;
+    options.router.score = RouterScore::sigmoid;
+    options.router.selection_bias = true;
     options.shared_expert_dim = 8;
     family = "deepseek_v3";
   }
   SECTION("dense without norm of heads") {
-    options.qk_norm = false;
+    options.attention.qk_norm = false;
     options.num_experts = 0;
     family = "llama";
   }
@@ -208,10 +220,10 @@ TEST_CASE("The first architecture that expresses the options is written", "[chec
 
 TEST_CASE("The architecture that a model came from is kept where it fits", "[checkpoint]") {
   auto options = tiny_model_options();
-  options.qk_norm = false;
+  options.attention.qk_norm = false;
   options.num_experts = 0;
   CHECK(write_config(options, {}, "mistral").family == "mistral");
-  options.attention_bias = true; // which mistral does not have
+  options.attention.bias = true; // which mistral does not have
   CHECK(write_config(options, {}, "mistral").family == "llama");
   CHECK(write_config(options, {}, "moe_decoder").notices.empty());
 }
@@ -269,7 +281,7 @@ TEST_CASE("read_config lists keys that it does not know", "[checkpoint]") {
   json["trained_by"] = "me";
   CHECK_THAT(read(json).notices.at(0), ContainsSubstring("'trained_by'"));
   auto options = tiny_model_options();
-  options.gated = false;
+  options.expert.gated = false;
   json = Json::parse(write_config(options).config);
   json["expert_choice"] = true;
   CHECK_THROWS_WITH(read(json), ContainsSubstring("expert_choice is true"));
@@ -370,12 +382,12 @@ TEST_CASE(
     "Dense qwen3 has a window in the layers that the configuration says", "[checkpoint]") {
   auto options = tiny_model_options();
   options.num_experts = 0;
-  options.sliding_window = 5;
+  options.attention.sliding_window = 5;
   Json json = Json::parse(write_config(options).config);
   const auto full_layers = [&] {
     const auto read_options = read(json).options;
-    return read_options.sliding_window == 0 ? std::vector<int64_t>{0, 1}
-                                            : read_options.full_attention_layers;
+    return read_options.attention.sliding_window == 0 ? std::vector<int64_t>{0, 1}
+                                                      : read_options.full_attention_layers;
   };
   CHECK(full_layers().empty());
   SECTION("by the first layer with a window") {
@@ -409,10 +421,10 @@ TEST_CASE("Architectures that are not supported are named with the reason", "[ch
 
 TEST_CASE("The language model of a multimodal configuration is read", "[checkpoint]") {
   auto options = tiny_model_options();
-  options.qk_norm_kind = "unweighted";
-  options.router_score = "sigmoid";
-  options.normalize_weights = false;
-  options.weights_on_input = true;
+  options.attention.qk_norm_kind = QKNorm::unweighted;
+  options.router.score = RouterScore::sigmoid;
+  options.router.normalize_weights = false;
+  options.router.weights_on_input = true;
   options.shared_expert_dim = options.expert_dim;
   const auto written = write_config(options);
   REQUIRE(written.family == "llama4_text");
@@ -430,7 +442,7 @@ TEST_CASE("The language model of a multimodal configuration is read", "[checkpoi
 TEST_CASE("tensor_layouts cover every element of every parameter once", "[checkpoint]") {
   auto options = tiny_model_options();
   options.dense_layers = {0};
-  options.attention_bias = true;
+  options.attention.bias = true;
   const std::string family = GENERATE("qwen3_moe", "moe_decoder");
   std::map<std::string, int> uses;
   for (const TensorLayout& layout : tensor_layouts(family, options)) {
